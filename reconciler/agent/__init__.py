@@ -1,0 +1,1 @@
+"""The long-running agent: what starts a pass, and when."""

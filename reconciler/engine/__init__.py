@@ -1,0 +1,1 @@
+"""One pass of the reconciler: desired, observe, plan, apply, verify, record."""

@@ -1,0 +1,155 @@
+"""Files that become visible only whole: a temporary sibling, a flush, a rename, a flush of the folder."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+TEMPORARY_PREFIX = ".tmp-"
+
+
+def temporary_sibling(path: Path) -> Path:
+    """A name beside ``path`` that nothing else uses and that a later pass recognizes as left over."""
+    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in ``folder`` survive a loss of power."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644) -> bool:
+    """Put ``content`` at ``path`` in one step; return whether anything had to change.
+
+    Nothing is written when the file already has these bytes and this mode.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    if _has(path, data, mode):
+        return False
+    temporary = temporary_sibling(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush_folder(path.parent)
+    return True
+
+
+def _has(path: Path, data: bytes, mode: int) -> bool:
+    try:
+        status = path.lstat()
+        return (
+            stat.S_ISREG(status.st_mode)
+            and stat.S_IMODE(status.st_mode) == mode
+            and status.st_size == len(data)
+            and path.read_bytes() == data
+        )
+    except OSError:
+        return False
+
+
+def replace_link(link: Path, target: str) -> bool:
+    """Make ``link`` a symbolic link to ``target`` by renaming a new one over it; return whether it changed."""
+    with contextlib.suppress(OSError):
+        if str(link.readlink()) == target:
+            return False
+    temporary = temporary_sibling(link)
+    temporary.symlink_to(target)
+    try:
+        temporary.replace(link)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    flush_folder(link.parent)
+    return True
+
+
+def publish_folder(built: Path, final: Path) -> None:
+    """Flush everything in ``built`` and rename it to ``final``; an equal output that is already there wins."""
+    flush_tree(built)
+    try:
+        built.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        remove_tree(built)
+        return
+    flush_folder(final.parent)
+
+
+def flush_tree(root: Path) -> None:
+    """Make all of a tree survive a loss of power, with one call for its file system."""
+    descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        _syncfs(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _syncfs(descriptor: int) -> None:
+    """Flush one file system: Python has no syncfs, and an fsync for each of an environment's files takes seconds."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+@contextlib.contextmanager
+def building(final: Path) -> Iterator[Path]:
+    """A temporary folder that is renamed to ``final`` when the block ends well, and removed when it does not."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_sibling(final)
+    temporary.mkdir(mode=0o755)
+    try:
+        yield temporary
+        publish_folder(temporary, final)
+    finally:
+        if temporary.exists():
+            remove_tree(temporary)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a tree, read-only folders included, without following any link out of it."""
+
+    def make_writable(function: object, name: str, _error: BaseException) -> None:
+        parent = Path(name).parent
+        with contextlib.suppress(OSError):
+            parent.chmod(0o700)
+            if not Path(name).is_symlink():
+                Path(name).chmod(0o700)
+            if callable(function):
+                function(name)
+
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    if shutil.rmtree.avoids_symlink_attacks:
+        shutil.rmtree(path, onerror=lambda function, name, info: make_writable(function, name, info[1]))
+
+
+def tail_of(path: Path, size: int = 4096, *, since: int = 0) -> str:
+    """The last ``size`` bytes of a text file from offset ``since`` on; empty when there is no file."""
+    try:
+        with path.open("rb") as file:
+            end = file.seek(0, os.SEEK_END)
+            file.seek(max(since if since <= end else 0, end - size))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,113 @@
+"""Where everything lies on this host."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SOCKET_PATH_BYTES = 107
+"""The longest path of a unix socket that Linux takes (``sun_path`` has 108 bytes with the final NUL)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The folders and files of the embedded profile, all below ``root`` (an absolute path)."""
+
+    root: Path
+
+    @property
+    def journal(self) -> Path:
+        """The SQLite file that remembers what was applied."""
+        return self.root / "journal.sqlite3"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one reconciler that may change this state folder."""
+        return self.root / "lock"
+
+    @property
+    def mirrors(self) -> Path:
+        """Bare clones, one per repository."""
+        return self.root / "mirrors"
+
+    @property
+    def cache(self) -> Path:
+        """What can be thrown away at any time, such as uv's cache."""
+        return self.root / "cache"
+
+    @property
+    def store(self) -> Path:
+        """Immutable outputs: ``store/<stage>/<digest>``."""
+        return self.root / "store"
+
+    def output(self, stage: str, digest: str) -> Path:
+        """The output of one stage; 32 of the digest's 64 digits keep paths short."""
+        return self.store / stage / digest[:32]
+
+    @property
+    def public(self) -> Path:
+        """One link per app, to the release that serves."""
+        return self.root / "public"
+
+    def public_link(self, app: str) -> Path:
+        """The link through which nginx reaches the app's socket and static files."""
+        return self.public / app
+
+    def release(self, app: str, release: str) -> Path:
+        """The folder of links that makes up one release."""
+        return self.root / "releases" / app / release
+
+    def shared(self, app: str) -> Path:
+        """The app's files that live longer than a release."""
+        return self.root / "shared" / app
+
+    @property
+    def run(self) -> Path:
+        """Sockets and pid files."""
+        return self.root / "run"
+
+    def socket(self, vassal: str, kind: str) -> Path:
+        """A socket of a vassal; ``kind`` is ``web`` (uwsgi protocol), ``http`` or ``stats``."""
+        return self.run / f"{vassal}.{kind}"
+
+    @property
+    def vassals(self) -> Path:
+        """The folder that the Emperor watches: ``<vassal>.ini`` and ``<vassal>.env``."""
+        return self.root / "vassals"
+
+    @property
+    def nginx(self) -> Path:
+        """nginx.conf and the folder ``sites``."""
+        return self.root / "nginx"
+
+    @property
+    def sites(self) -> Path:
+        """One file per app, included by nginx.conf."""
+        return self.nginx / "sites"
+
+    def site(self, app: str) -> Path:
+        """The site file of one app."""
+        return self.sites / f"{app}.conf"
+
+    @property
+    def logs(self) -> Path:
+        """The logs of the apps, nginx and the Emperor."""
+        return self.root / "logs"
+
+    def app_log(self, app: str) -> Path:
+        """What the app and its uWSGI processes print."""
+        return self.logs / f"{app}.log"
+
+    def create(self) -> None:
+        """Make the folders that are missing."""
+        for folder in (
+            self.mirrors,
+            self.cache,
+            self.store,
+            self.public,
+            self.run,
+            self.vassals,
+            self.sites,
+            self.logs,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)

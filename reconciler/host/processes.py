@@ -1,0 +1,198 @@
+"""The one place that starts programs: argument lists only, a time limit always, typed failures.
+
+Each program leads a process group of its own, so that whatever it started ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
+
+TAIL_BYTES = 8 * 1024
+OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
+TERMINATE_GRACE_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Resource limits of an app's command; ``None`` leaves the host's own limit."""
+
+    cpu_seconds: int | None = None
+    file_bytes: int | None = None
+    core_bytes: int | None = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a program printed: standard output as bytes, and the tail of both streams as text."""
+
+    stdout: bytes
+    tail: str
+    seconds: float
+
+    @property
+    def text(self) -> str:
+        """Standard output, decoded."""
+        return self.stdout.decode("utf-8", "replace")
+
+
+def run(
+    command: Sequence[str],
+    *,
+    timeout: float,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+    limits: Limits | None = None,
+    what: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+) -> Result:
+    """Run ``command`` to its end and return what it printed.
+
+    ``timeout`` is in seconds; ``env`` is the whole environment (``None``: this process's own). ``what`` names the
+    program in errors. ``on_line`` sees every line of both streams while the program runs.
+
+    Raises :class:`CommandFailed` on a status other than 0, :class:`CommandTimedOut` after the limit, and
+    :class:`HostError` when the program is not there.
+    """
+    arguments = tuple(str(part) for part in command)
+    started = time.monotonic()
+    try:
+        process = subprocess.Popen(
+            arguments,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        missing = str(cwd) if cwd is not None and not cwd.exists() else arguments[0]
+        raise HostError(f"{missing} is not on this host", hint="run `reconciler doctor`") from error
+    except OSError as error:
+        raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
+    with process:
+        if limits is not None:
+            _apply(limits, process.pid)
+        try:
+            stdout, tail = _collect(process, stdin, started + timeout, on_line)
+        except TimeoutError as error:
+            end_group(process.pid)
+            raise CommandTimedOut(arguments, timeout, str(error), what=what) from None
+        except BaseException:
+            end_group(process.pid)
+            raise
+        status = process.wait()
+    # whatever the program left behind in its group must not outlive it
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    if status != 0:
+        raise CommandFailed(arguments, status, tail, what=what)
+    return Result(stdout, tail, time.monotonic() - started)
+
+
+def end_group(leader: int) -> None:
+    """End the process group that ``leader`` leads: SIGTERM, a grace period, SIGKILL."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGTERM)
+    deadline = time.monotonic() + TERMINATE_GRACE_SECONDS
+    while time.monotonic() < deadline:
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(leader, os.WNOHANG)
+        try:
+            os.killpg(leader, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, signal.SIGKILL)
+
+
+def _apply(limits: Limits, process: int) -> None:
+    # from outside, because code between fork and exec is not safe in a process with threads
+    for kind, value in (
+        (resource.RLIMIT_CPU, limits.cpu_seconds),
+        (resource.RLIMIT_FSIZE, limits.file_bytes),
+        (resource.RLIMIT_CORE, limits.core_bytes),
+    ):
+        if value is not None:
+            with contextlib.suppress(ProcessLookupError):
+                resource.prlimit(process, kind, (value, value))
+
+
+def _collect(
+    process: subprocess.Popen[bytes], stdin: bytes | None, deadline: float, on_line: Callable[[str], None] | None
+) -> tuple[bytes, str]:
+    """Read both streams until they end; TimeoutError carries the tail of what came until then."""
+    if process.stdout is None or process.stderr is None:
+        raise RuntimeError("the streams of a program are always pipes")
+    stdout = bytearray()
+    tail = bytearray()
+    pending = bytearray()
+    written = 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        if process.stdin is not None:
+            os.set_blocking(process.stdin.fileno(), False)
+            selector.register(process.stdin, selectors.EVENT_WRITE)
+        while selector.get_map():
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(_text(tail))
+            for key, _ in selector.select(min(remaining, 1.0)):
+                stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
+                if stream is process.stdin:
+                    written = _feed(selector, stream, stdin or b"", written)
+                    continue
+                chunk = os.read(stream.fileno(), 65536)
+                if not chunk:
+                    selector.unregister(stream)
+                    continue
+                if stream is process.stdout and len(stdout) < OUTPUT_LIMIT_BYTES:
+                    stdout += chunk
+                tail = (tail + chunk)[-TAIL_BYTES:]
+                if on_line is not None:
+                    pending += chunk
+                    *lines, rest = pending.split(b"\n")
+                    pending = bytearray(rest[-TAIL_BYTES:])
+                    for line in lines:
+                        on_line(line.decode("utf-8", "replace"))
+            if process.poll() is not None and not _readable(selector):
+                # a grandchild still holds the pipe; the program itself has ended
+                break
+    return bytes(stdout), _text(tail)
+
+
+def _feed(selector: selectors.BaseSelector, stream: IO[bytes], stdin: bytes, written: int) -> int:
+    try:
+        written += os.write(stream.fileno(), stdin[written : written + 65536])
+    except BlockingIOError:
+        return written
+    except BrokenPipeError:
+        written = len(stdin)
+    if written >= len(stdin):
+        selector.unregister(stream)
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+    return written
+
+
+def _readable(selector: selectors.BaseSelector) -> bool:
+    return bool(selector.select(0.05))
+
+
+def _text(tail: bytes | bytearray) -> str:
+    return bytes(tail).decode("utf-8", "replace")

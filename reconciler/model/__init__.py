@@ -1,0 +1,1 @@
+"""Pure values and decisions: nothing in this package reads or writes anything."""

@@ -1,0 +1,179 @@
+"""Field types of the manifest and of the agent's configuration, each with the sentence for a wrong value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    StrictStr,
+    WithJsonSchema,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+NAME_PATTERN = r"^[a-z][a-z0-9-]{0,39}$"
+SERVER_NAME_PATTERN = (
+    r"^(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.)*[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?$"
+)
+SIZE_PATTERN = r"^[0-9]{1,6}[kKmMgG]?$"
+DURATION_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h)$"
+ENVIRONMENT_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
+HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
+MODULE_PATTERN = r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w.]*(\(\))?$"
+UWSGI_OPTION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
+PYTHON_VERSION_PATTERN = r"^3\.[0-9]{1,2}(\.[0-9]{1,2})?$"
+ACCOUNT_PATTERN = r"^[a-z_][a-z0-9_-]{0,30}$"
+SHA256_PATTERN = r"^[0-9a-f]{64}$"
+URL_PATH_PATTERN = r"^/[A-Za-z0-9._~!&'()*+,=:@%/-]*$"
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def refuse(message: str) -> PydanticCustomError:
+    """The error that pydantic reports word by word."""
+    return PydanticCustomError("refused", "{message}", {"message": message})
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """Text that matches a pattern as a whole; ``sentence`` says what is wrong with any other."""
+
+    pattern: str
+    sentence: str
+
+    def __get_pydantic_core_schema__(self, _source: object, _handler: GetCoreSchemaHandler) -> CoreSchema:
+        compiled = re.compile(self.pattern)
+
+        def check(value: str) -> str:
+            # fullmatch, because "$" alone would let a trailing newline through
+            if not compiled.fullmatch(value):
+                raise refuse(f"{value!r} {self.sentence}")
+            return value
+
+        return core_schema.no_info_after_validator_function(check, core_schema.str_schema(strict=True))
+
+    def __get_pydantic_json_schema__(self, _schema: CoreSchema, _handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "pattern": self.pattern}
+
+
+def _one_line(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise refuse(f"{value!r} has a line break or another control character")
+    return value
+
+
+def parse_duration(value: str) -> timedelta:
+    """``1500ms``, ``30s``, ``5m`` or ``2h`` as a :class:`~datetime.timedelta`."""
+    match = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", value)
+    if not match or not re.fullmatch(DURATION_PATTERN, value):
+        raise refuse(f"{value!r} is not a duration; write a number and ms, s, m or h, such as 30s")
+    return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
+
+
+def _duration(value: object) -> object:
+    if isinstance(value, str):
+        return parse_duration(value)
+    if isinstance(value, timedelta):
+        return value
+    raise refuse(f"{value!r} is not a duration; write a number and ms, s, m or h, such as 30s")
+
+
+def _inside(value: str) -> str:
+    """A relative path that cannot leave the folder it is meant for."""
+    _one_line(value)
+    path = PurePosixPath(value)
+    if not value or path.is_absolute() or ".." in path.parts or "\\" in value or ".git" in path.parts:
+        raise refuse(f"{value!r} must be a relative path inside the app, without '..'")
+    return str(path)
+
+
+def _absolute(value: str) -> str:
+    _one_line(value)
+    if not value.startswith("/") or ".." in PurePosixPath(value).parts:
+        raise refuse(f"{value!r} must be an absolute path without '..'")
+    return value
+
+
+def _command(value: str) -> str:
+    if not value.strip() or "\x00" in value:
+        raise refuse("a command must not be empty")
+    return value
+
+
+def _environment_value(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise refuse("an environment value is text; quote it")
+    text = str(value)
+    if "\x00" in text:
+        raise refuse("an environment value cannot hold a NUL byte")
+    return text
+
+
+def _revision(value: str) -> str:
+    _one_line(value)
+    if (
+        value.startswith("-")
+        or not value.strip()
+        or ".." in value
+        or re.search(r"[\s~:?*\[\\]|@\{", value.strip("~"))
+    ):
+        # a leading tilde and spaces belong to version ranges, which are checked by their own parser
+        if re.fullmatch(r"[\^~=<>!0-9][\w.\s,<>=!^~*|+-]*", value):
+            return value
+        raise refuse(f"{value!r} is not a branch, tag, commit or version range")
+    return value
+
+
+def _repository(value: str) -> str:
+    _one_line(value)
+    if value.startswith("-") or not value:
+        raise refuse(f"{value!r} is not a repository address")
+    if value == "." or value.startswith(("https://", "ssh://", "file://", "/")):
+        return value
+    if re.match(r"^[A-Za-z0-9+.-]+::", value) or re.match(r"^[A-Za-z0-9+.-]+://", value):
+        raise refuse(f"{value!r}: only https, ssh and file addresses are allowed")
+    if re.fullmatch(r"[A-Za-z0-9_][\w.-]*@[A-Za-z0-9][A-Za-z0-9.-]*:[^\s]+", value):
+        return value
+    raise refuse(f"{value!r} is not a repository address; write https://, ssh://, file:// or '.'")
+
+
+Name = Annotated[
+    str, Pattern(NAME_PATTERN, "is not a name; use a-z, 0-9 and '-', a letter first, 40 characters at most")
+]
+ServerName = Annotated[str, Pattern(SERVER_NAME_PATTERN, "is not a host name that nginx can serve")]
+Size = Annotated[str, Pattern(SIZE_PATTERN, "is not a size; write a number and k, m or g, such as 1m")]
+Module = Annotated[str, Pattern(MODULE_PATTERN, "is not module:callable, such as wsgi:app")]
+EnvironmentName = Annotated[str, Pattern(ENVIRONMENT_NAME_PATTERN, "is not the name of an environment variable")]
+HeaderName = Annotated[str, Pattern(HEADER_NAME_PATTERN, "is not the name of an HTTP header")]
+OptionName = Annotated[str, Pattern(UWSGI_OPTION_PATTERN, "is not a uWSGI option")]
+PythonVersion = Annotated[
+    str, Pattern(PYTHON_VERSION_PATTERN, 'is not a Python version; write it in quotes, such as "3.11"')
+]
+Account = Annotated[str, Pattern(ACCOUNT_PATTERN, "is not the name of an account")]
+Sha256 = Annotated[str, Pattern(SHA256_PATTERN, "is not a sha256 in 64 lower-case hexadecimal digits")]
+UrlPath = Annotated[str, Pattern(URL_PATH_PATTERN, "is not a URL path that begins with '/'")]
+RequestPath = Annotated[str, Pattern(r"^/[!-~]*$", "is not a request path: it begins with '/' and has no spaces")]
+PackageName = Annotated[str, Pattern(r"^[a-z0-9][a-z0-9+.-]{1,127}$", "is not the name of a system package")]
+SecretReference = Annotated[str, Pattern(r"^[\w./-]+#[\w.-]+$", "is not FILE#KEY, such as secrets/blog.yaml#key")]
+Line = Annotated[StrictStr, AfterValidator(_one_line)]
+RelativePath = Annotated[StrictStr, AfterValidator(_inside)]
+AbsolutePath = Annotated[StrictStr, AfterValidator(_absolute)]
+Command = Annotated[StrictStr, AfterValidator(_command)]
+Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
+Count = Annotated[int, Field(strict=True, ge=1, le=1024)]
+EnvironmentValue = Annotated[str, BeforeValidator(_environment_value)]
+Revision = Annotated[StrictStr, AfterValidator(_revision)]
+Repository = Annotated[StrictStr, AfterValidator(_repository)]
+Duration = Annotated[
+    timedelta,
+    BeforeValidator(_duration),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["30s", "5m"]}),
+]
