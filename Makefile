@@ -1,0 +1,34 @@
+# Everything runs in .venv, which .ci/environment makes when it is missing or out of date.
+# PYTHON=python3.12 chooses the interpreter, ARGS="-k name" adds arguments to the command.
+
+RUN := ./.ci/environment
+
+# Most tests wait for servers and programs rather than compute: twice as many workers as cores.
+CORES := $(shell nproc 2>/dev/null || echo 2)
+WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint wheel clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
+	@$(RUN) reconciler demo $(ARGS)
+
+test: ## run all tests; one of them: make test ARGS="-k name"
+	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=worksteal $(ARGS)
+
+lint: ## check style, types and the direction of imports
+	@$(RUN) ruff check .
+	@$(RUN) ruff format --check .
+	@$(RUN) mypy --strict
+	@$(RUN) lint-imports
+
+wheel: ## build dist/reconciler-VERSION-py3-none-any.whl
+	@$(RUN) uv build --quiet --wheel --out-dir dist
+	@ls dist/*.whl
+
+clean: ## remove what make and the tools have made, the environment included; demo/ stays
+	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

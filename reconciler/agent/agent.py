@@ -1,0 +1,126 @@
+"""The agent: waits for a reason, runs a pass, says what it did, for as long as it lives."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import structlog
+
+from reconciler.agent.queue import TriggerQueue
+from reconciler.agent.schedule import start_schedule
+from reconciler.agent.watching import local_folder, start_watching
+from reconciler.engine.collecting import remove_left_over
+from reconciler.engine.engine import Engine
+from reconciler.engine.results import AppResult, PassResult
+from reconciler.model.plan import Outcome
+
+SETTLE_SECONDS = 0.1
+QUIET_SECONDS = 60.0
+"""Passes that did nothing are told once in this time."""
+QUIET_OUTCOMES = frozenset({Outcome.UNCHANGED, Outcome.SUSPENDED})
+
+
+@dataclass(slots=True)
+class Agent:
+    """One running agent over one engine; the caller holds the state lock."""
+
+    engine: Engine
+    host_name: str
+    queue: TriggerQueue = field(default_factory=TriggerQueue)
+    _told: dict[str, str] = field(default_factory=dict)
+    _quiet_since: float = 0.0
+    _quiet_passes: int = 0
+
+    def run(self) -> None:
+        """Reconcile until SIGTERM or SIGINT; a pass that is under way ends first."""
+        configuration = self.engine.reader.configuration
+        log = structlog.get_logger()
+        remove_left_over(self.engine.host.layout)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._end)
+            signal.signal(signal.SIGINT, self._end)
+        scheduler = start_schedule(
+            self.queue.put,
+            host=self.host_name,
+            poll=configuration.repository.interval,
+            drift=configuration.drift.interval,
+        )
+        watcher = start_watching(self.queue.put, self._repositories(), self._folders())
+        log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
+        self.queue.put("start")
+        try:
+            while (trigger := self.queue.take(SETTLE_SECONDS)) is not None:
+                self.tell(self.engine.reconcile(trigger), trigger)
+        finally:
+            scheduler.shutdown(wait=False)
+            if watcher is not None:
+                watcher.stop()
+                watcher.join(timeout=2)
+            log.info("agent_stopped", note="nginx and uWSGI go on serving")
+
+    def tell(self, result: PassResult, trigger: str) -> None:
+        """One line for each app that has news, one for the pass when nobody has."""
+        log = structlog.get_logger().bind(trigger=trigger, revision=result.revision[:7])
+        if result.error is not None:
+            self._tell_once(log, "pass", "pass_failed", str(result.error), hint=result.error.hint)
+        for problem in result.problems:
+            self._tell_once(log, f"problem {problem}", "manifest_problem", problem)
+        news = [app for app in result.apps if app.outcome not in QUIET_OUTCOMES]
+        for app in news:
+            self._tell_app(log, app)
+        quiet = {"pass", *(app.app for app in news)}
+        if result.error is None:
+            quiet.discard("pass")
+            self._told = {
+                name: text for name, text in self._told.items() if name in quiet or name.startswith("problem")
+            }
+        if not news and result.error is None:
+            self._tell_quiet(log, result)
+
+    def _tell_app(self, log: structlog.typing.FilteringBoundLogger, app: AppResult) -> None:
+        stages = [change.stage.value for change in app.plan.changes if change.needed]
+        seconds = round(app.total_seconds, 3)
+        if app.outcome is Outcome.CHANGED:
+            self._told.pop(app.app, None)
+            log.info("app_changed", app=app.app, release=app.release, commit=(app.revision or "")[:7], stages=stages,
+                     seconds=seconds)  # fmt: skip
+            return
+        text = str(app.error) if app.error is not None else app.note or ""
+        hint = app.error.hint if app.error is not None else None
+        self._tell_once(log, app.app, f"app_{app.outcome.value}", text, hint=hint, app=app.app)
+
+    def _tell_once(
+        self, log: structlog.typing.FilteringBoundLogger, key: str, event: str, text: str, **more: str | None
+    ) -> None:
+        if self._told.get(key) == text:
+            return
+        self._told[key] = text
+        log.error(event, error=text, **{name: value for name, value in more.items() if value is not None})
+
+    def _tell_quiet(self, log: structlog.typing.FilteringBoundLogger, result: PassResult) -> None:
+        self._quiet_passes += 1
+        now = time.monotonic()
+        if now - self._quiet_since >= QUIET_SECONDS:
+            log.info(
+                "nothing_to_do", apps=len(result.apps), passes=self._quiet_passes, seconds=round(result.seconds, 3)
+            )
+            self._quiet_since, self._quiet_passes = now, 0
+
+    def _repositories(self) -> list[Path]:
+        found = local_folder(self.engine.reader.config_address)
+        return [found] if found is not None else []
+
+    def _folders(self) -> list[Path]:
+        layout = self.engine.host.layout
+        return [layout.sites, layout.vassals, layout.public]
+
+    def _end(self, _signal: int, _frame: FrameType | None) -> None:
+        with suppress(RuntimeError):
+            # the condition's lock may be held by the very thread that the signal interrupted
+            threading.Thread(target=self.queue.close, daemon=True).start()

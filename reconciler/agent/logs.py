@@ -1,0 +1,30 @@
+"""The one place that configures structlog: JSON to a pipe or the journal, readable lines on a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+
+
+def configure_logs(level: int = logging.INFO) -> None:
+    """Send log lines to standard error; ``level`` is one of :mod:`logging`'s."""
+    terminal = sys.stderr.isatty()
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal),
+    ]
+    if terminal:
+        tail: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(colors=True)]
+    else:
+        tail = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    structlog.configure(
+        processors=[*shared, *tail],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    # APScheduler and watchdog log through the standard library; only what goes wrong is of interest
+    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)

@@ -1,0 +1,20 @@
+"""``reconciler run``: the agent, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reconciler.agent.agent import Agent
+from reconciler.agent.logs import configure_logs
+from reconciler.cli.wiring import Installation
+from reconciler.host.locking import state_lock
+
+
+def command(configuration: Path | None) -> int:
+    """Reconcile until SIGTERM or SIGINT; returns the exit status."""
+    configure_logs()
+    installation = Installation.load(configuration)
+    installation.layout.create()
+    with state_lock(installation.layout), installation.engine() as engine:
+        Agent(engine, installation.host_name).run()
+    return 0

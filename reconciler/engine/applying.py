@@ -1,0 +1,101 @@
+"""Apply: bring one app from what serves to what git asks for, changed stages only, and back when that fails."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from reconciler.engine.desired import DesiredApp
+from reconciler.engine.progress import Progress
+from reconciler.engine.switching import Switch
+from reconciler.host.journal import Journal, ReleaseState
+from reconciler.host.services import Host
+from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
+from reconciler.model.plan import AppPlan, Change
+from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.stages import STAGES, Stage, Work
+
+HISTORY_READ = 500
+
+
+@dataclass(slots=True)
+class Applying:
+    """One app's way through its stages; ``seconds`` fills up as stages end."""
+
+    host: Host
+    journal: Journal
+    progress: Progress
+    app: DesiredApp
+    plan: AppPlan
+    applied: Mapping[StageName, AppliedStage]
+    seconds: dict[StageName, float] = field(default_factory=dict)
+
+    def apply(self, verified: Callable[[], None]) -> None:
+        """Run the changed stages, prove the release, move traffic to it, and call ``verified``.
+
+        Raises a :class:`ReconcilerError`; what served before serves on.
+        """
+        for stage in STAGES:
+            change = self.plan.change(stage.name)
+            if stage.name in STORED and change.needed:
+                with self.timed(change):
+                    self._run(stage)
+                    desired = self.app.stage(stage.name)
+                    self.journal.record_output(stage.name, desired.inputs.key, desired.digest, time.time())
+        nginx, vassal = self.plan.change(StageName.NGINX), self.plan.change(StageName.VASSAL)
+        if nginx.needed:
+            with self.timed(nginx):
+                self._run(self._stage(StageName.NGINX))
+        if not (nginx.needed or vassal.needed):
+            verified()
+            return
+        switch = Switch(self.host, self.app, self.applied, self._say(StageName.VASSAL), hooks=not self._ran_before())
+        if vassal.needed:
+            with self.timed(vassal):
+                switch.start_candidate(lambda: self._run(self._stage(StageName.VASSAL)))
+        with self.timed(nginx if nginx.needed else vassal, quiet=True):
+            switch.take_over(install_site=nginx.needed, verified=verified)
+        switch.retire_old()
+
+    def _run(self, stage: Stage) -> None:
+        desired = self.app.stage(stage.name)
+        facts = self.app.facts
+        try:
+            stage.apply(Work(facts, desired, self._say(stage.name)))
+        except CommandFailed as error:
+            raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
+        except OSError as error:
+            place = f" at {error.filename}" if error.filename else ""
+            raise StageFailed(f"the {stage.name} stage could not write{place}: {error.strerror or error}") from error
+
+    def _ran_before(self) -> bool:
+        """Whether this release was verified before: its hooks have run then, and run once per release."""
+        history = self.journal.releases(self.app.name, HISTORY_READ)
+        return any(r.release == self.app.release and r.state is ReleaseState.VERIFIED for r in history)
+
+    def _say(self, stage: StageName) -> Callable[[str], None]:
+        return lambda line: self.progress.stage_said(self.app.name, stage, line)
+
+    @staticmethod
+    def _stage(name: StageName) -> Stage:
+        return next(stage for stage in STAGES if stage.name is name)
+
+    @contextmanager
+    def timed(self, change: Change, *, quiet: bool = False) -> Iterator[None]:
+        """Report a stage's beginning and end; a second part of the same stage adds to its time quietly."""
+        started = time.monotonic()
+        if not quiet:
+            self.progress.stage_started(self.app.name, change)
+        error: str | None = None
+        try:
+            yield
+        except ReconcilerError as failure:
+            error = str(failure)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            self.seconds[change.stage] = self.seconds.get(change.stage, 0.0) + seconds
+            if not quiet or error is not None:
+                self.progress.stage_finished(self.app.name, change.stage, self.seconds[change.stage], error)

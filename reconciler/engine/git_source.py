@@ -1,0 +1,57 @@
+"""An app's folder at one commit, read from the mirror without a checkout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+from reconciler.host.git import Mirrors, TreeEntry
+
+READ_LIMIT_BYTES = 4 * 1024 * 1024
+"""The largest file that is read from git as an input, such as a lock file."""
+
+
+class GitSource:
+    """Answers what stages ask about an app's files; every folder is listed at most once."""
+
+    def __init__(
+        self, mirrors: Mirrors, address: str, commit: str, directory: str, tree: str, submodules: Mapping[str, str]
+    ) -> None:
+        self._mirrors = mirrors
+        self._address = address
+        self._directory = directory
+        self._listings: dict[str, dict[str, TreeEntry]] = {}
+        self._contents: dict[str, bytes | None] = {}
+        self.commit = commit
+        self.tree = tree
+        self.submodules = submodules
+
+    def read(self, path: str) -> bytes | None:
+        """A file's content; ``None`` when there is no regular file at that path."""
+        if path not in self._contents:
+            entry = self._entry(path)
+            if entry is None or entry.kind != "blob" or entry.mode == "120000":
+                self._contents[path] = None
+            else:
+                blobs = self._mirrors.blobs(self._address, [entry.object_id], limit_bytes=READ_LIMIT_BYTES)
+                self._contents[path] = blobs[entry.object_id]
+        return self._contents[path]
+
+    def tree_of(self, path: str) -> str | None:
+        """The git id of a folder below the app's folder."""
+        if PurePosixPath(path) == PurePosixPath("."):
+            return self.tree
+        entry = self._entry(path)
+        return entry.object_id if entry is not None and entry.kind == "tree" else None
+
+    def _entry(self, path: str) -> TreeEntry | None:
+        parent, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
+        if parent not in self._listings:
+            above = self.tree_of(parent)
+            listing: dict[str, TreeEntry] = {}
+            if above is not None:
+                folder = str(PurePosixPath(self._directory) / parent)
+                for entry in self._mirrors.entries(self._address, self.commit, folder, recursive=False):
+                    listing[PurePosixPath(entry.path).name] = entry
+            self._listings[parent] = listing
+        return self._listings[parent].get(name)

@@ -1,0 +1,43 @@
+"""Prune: apps whose manifest is gone are taken off this host, never too many at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from reconciler.engine.switching import retire_all_but
+from reconciler.host.services import Host
+from reconciler.model.configuration import Prune
+
+
+def removable(known: Iterable[str], desired: Iterable[str], held: Iterable[str]) -> list[str]:
+    """Apps that are on this host and that git does not ask for any more."""
+    return sorted(set(known) - set(desired) - set(held))
+
+
+def refusal(gone: list[str], known: int, prune: Prune, *, complete: bool) -> str | None:
+    """Why these apps may not be removed now, as a sentence; ``None`` when they may."""
+    if not gone:
+        return None
+    if not prune.enabled:
+        return "its manifest is gone, but prune.enabled is false in agent.yaml"
+    if not complete:
+        return (
+            "its manifest may be in a file that cannot be read; nothing is removed until every manifest can be read"
+        )
+    # one app may always go: a share of a single app would be everything
+    if len(gone) > max(1, int(known * prune.limit)):
+        return (
+            f"{len(gone)} of {known} apps would be removed at once, more than prune.limit {prune.limit:g} allows; "
+            "raise it in agent.yaml if that is meant"
+        )
+    return None
+
+
+def remove_app(host: Host, app: str, drain_seconds: float) -> None:
+    """Take an app off this host: the site first, so that nobody is led to an app that is ending.
+
+    Shared files, logs and the outputs in the store stay.
+    """
+    host.nginx.install({f"{app}.conf": None})
+    host.layout.public_link(app).unlink(missing_ok=True)
+    retire_all_but(host, app, serving="", seconds=drain_seconds)

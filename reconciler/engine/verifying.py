@@ -1,0 +1,65 @@
+"""Verify: every probe of the manifest, on the candidate's own socket and then through nginx."""
+
+from __future__ import annotations
+
+from reconciler.engine.desired import DesiredApp
+from reconciler.host.files import tail_of
+from reconciler.host.probing import probe_nginx, probe_socket
+from reconciler.host.services import Host
+from reconciler.model.errors import VerificationFailed
+
+LOG_TAIL_BYTES = 2_000
+
+
+def host_header(app: DesiredApp, host: Host) -> str:
+    """The Host header that leads to the app: its first server name, else nginx's own address."""
+    names = app.manifest.spec.nginx.server_names
+    name = names[0] if names else host.address
+    if name.startswith("*."):
+        name = f"probe{name[1:]}"
+    return name if host.port == 80 else f"{name}:{host.port}"
+
+
+def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
+    """Every probe against the candidate; it has no traffic yet. Paths that nginx serves by itself are left out."""
+    socket = host.layout.socket(vassal, "http")
+    static = tuple(folder.url for folder in app.manifest.spec.static)
+    for probe in app.manifest.spec.verify.probes:
+        if static and probe.path.startswith(static):
+            continue
+        try:
+            probe_socket(
+                socket, probe, host_header=host_header(app, host), expected_release=app.release, deadline=deadline
+            )
+        except VerificationFailed as error:
+            raise _quoting_logs(host, app, error, log_position) from error
+
+
+def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int) -> None:
+    """Every probe through nginx, as a visitor would ask."""
+    static = tuple(folder.url for folder in app.manifest.spec.static)
+    for probe in app.manifest.spec.verify.probes:
+        served_by_nginx = bool(static) and probe.path.startswith(static)
+        try:
+            probe_nginx(
+                host.address,
+                host.port,
+                probe,
+                host_header=host_header(app, host),
+                token=host.token,
+                expected_release=None if served_by_nginx else app.release,
+                deadline=deadline,
+            )
+        except VerificationFailed as error:
+            raise _quoting_logs(host, app, error, log_position) from error
+
+
+def _quoting_logs(host: Host, app: DesiredApp, error: VerificationFailed, log_position: int) -> VerificationFailed:
+    logs = (
+        ("app", tail_of(host.layout.app_log(app.name), LOG_TAIL_BYTES, since=log_position)),
+        ("nginx", tail_of(host.layout.logs / f"{app.name}.error.log", LOG_TAIL_BYTES // 2)),
+    )
+    tail = "\n".join(f"last lines of the {name}'s log:\n{text.rstrip()}" for name, text in logs if text.strip())
+    return VerificationFailed(
+        str(error), hint=error.hint or f"read the whole log with `reconciler logs {app.name}`", tail=tail
+    )

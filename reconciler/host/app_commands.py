@@ -1,0 +1,61 @@
+"""Commands that come from an app's repository: with a bare environment, in a process group of their own, limited."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from reconciler.host.processes import Limits, Result, run
+
+COMMAND_SECONDS = 1_800.0
+"""The longest that one build command, static command or hook may take."""
+CPU_SECONDS = 3_600
+FILE_BYTES = 8 * 1024**3
+SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+PASSED_ON = (
+    "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
+    "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "TZ",
+)  # fmt: skip
+"""What an app's command inherits from the agent: how to reach the network, and the time zone."""
+
+
+def app_environment(
+    own: Mapping[str, str], environment: Path, inherited: Mapping[str, str], home: Path
+) -> dict[str, str]:
+    """The whole environment of a command of an app: ``own`` is the manifest's ``env``, which wins."""
+    passed = {name: inherited[name] for name in PASSED_ON if name in inherited}
+    return {
+        **passed,
+        "PATH": f"{environment}/bin:{SYSTEM_PATH}",
+        "VIRTUAL_ENV": str(environment),
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+        **own,
+    }
+
+
+def run_app_command(
+    command: str,
+    *,
+    folder: Path,
+    env: Mapping[str, str],
+    say: Callable[[str], None],
+    timeout: float = COMMAND_SECONDS,
+) -> Result:
+    """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds.
+
+    The command goes to a shell word by word as its author wrote it: it is the author's program, with the author's
+    rights. Raises :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
+    """
+    limits = Limits(cpu_seconds=CPU_SECONDS, file_bytes=FILE_BYTES)
+    return run(
+        ["/bin/sh", "-c", command],
+        timeout=timeout,
+        cwd=folder,
+        env=env,
+        limits=limits,
+        what=f"`{command}`",
+        on_line=say,
+    )

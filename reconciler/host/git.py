@@ -1,0 +1,243 @@
+"""All access to git repositories: poll, mirror, resolve, read and check out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from reconciler.host import git_history, git_mirror
+from reconciler.host.git_addresses import Address, masked, parse_address
+from reconciler.host.git_checkout import Checkout, Origin
+from reconciler.host.git_commands import network
+from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
+from reconciler.host.git_objects import TreeEntry, headers, list_tree, parse_refs, read_blobs, read_refs, tree_name
+from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, StageFailed
+from reconciler.model.revision import select
+
+__all__ = ["Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
+
+POLL_SECONDS = 30.0
+FETCH_SECONDS = 600.0
+
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_ABBREVIATED = re.compile(r"[0-9a-fA-F]{7,64}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_HEAD_LINE = re.compile(r"^ref: (refs/heads/.+)\tHEAD$", re.MULTILINE)
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteRefs:
+    """What a server answered: branches and tags (full name to commit), and the full name of its default branch."""
+
+    refs: Mapping[str, str]
+    head: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """The commit that a revision means; ``ref`` is the full name of the branch or tag, ``None`` for a commit."""
+
+    commit: str
+    ref: str | None
+
+
+class Mirrors:
+    """Bare mirrors of repositories, all below one folder, which is a cache: what is removed is cloned anew.
+
+    Addresses are https, ssh and file; any other raises :class:`RepositoryRefused`. Every method may be called from
+    several threads at once. Methods that read raise :class:`RepositoryUnreachable` when there is no mirror or git
+    cannot read it; a damaged mirror is removed then, so that the next :meth:`update` clones it anew.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # refs that a mirror is known to hold; dictionaries, whose single operations are safe between threads
+        self._known: dict[str, Mapping[str, str]] = {}
+        self._commits: dict[tuple[str, str], str] = {}
+
+    def close(self) -> None:
+        """Forget what is remembered; no call leaves a process or an open file behind."""
+        self._known.clear()
+        self._commits.clear()
+
+    def poll(self, address: str, *, timeout: float = POLL_SECONDS) -> RemoteRefs:
+        """Ask the server for its refs, with one ``git ls-remote`` and no write; raises
+        :class:`RepositoryUnreachable`."""
+        parsed = parse_address(address)
+        try:
+            listing = network(parsed, ("ls-remote", "--quiet", "--symref", "--", parsed.url), timeout=timeout)
+        except CommandFailed as failure:
+            raise unreachable(parsed, failure) from failure
+        text = listing.decode("utf-8", "surrogateescape")
+        head = _HEAD_LINE.search(text)
+        return RemoteRefs(parse_refs(text), head[1] if head else None)
+
+    def update(self, address: str, refs: RemoteRefs, *, timeout: float = FETCH_SECONDS) -> bool:
+        """Make the mirror hold ``refs``; return whether it had to be cloned or fetched.
+
+        Nothing is asked of the server when no ref moved. Raises :class:`RepositoryUnreachable`.
+        """
+        parsed = parse_address(address)
+        mirror = self._folder / parsed.mirror_name
+        if self._known.get(mirror.name) == refs.refs and git_mirror.is_there(mirror):
+            return False
+        with git_mirror.locked(mirror, parsed, timeout=timeout):
+            fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout)
+        self._known[mirror.name] = refs.refs
+        return fetched
+
+    def resolve(self, address: str, revision: str, refs: RemoteRefs | None) -> Resolved:
+        """The commit that a branch, tag, commit (7 digits at least) or version range means, in this order.
+
+        ``refs`` are those of :meth:`poll`; without them the mirror's are taken. Raises :class:`RevisionNotFound`,
+        and :class:`RepositoryRefused` for what could be an option of git.
+        """
+        parsed = parse_address(address)
+        if not revision or revision.startswith("-") or _CONTROL.search(revision):
+            raise RepositoryRefused(
+                f"{parsed.shown}: {revision!r} is not a revision", hint="write a branch, tag, commit or version range"
+            )
+        known = refs.refs if refs is not None else self.read(parsed, read_refs)
+        try:
+            selected = select(revision, known)
+        except RevisionNotFound as error:
+            raise RevisionNotFound(f"{parsed.shown}: {error.message}", hint=error.hint) from None
+        if selected is not None:
+            return Resolved(selected.commit, selected.ref)
+        commit = self._commit(parsed, revision) if _ABBREVIATED.fullmatch(revision) else None
+        if commit is None:
+            raise revision_not_found(parsed, revision, known)
+        return Resolved(commit, None)
+
+    def tree(self, address: str, commit: str, directory: str = ".") -> str:
+        """The tree id of a folder; submodules are not followed.
+
+        Raises :class:`RevisionNotFound` when the mirror lacks the commit, :class:`StageFailed` when the commit has
+        no such folder.
+        """
+        found = self.trees(address, [(commit, directory)])[commit, directory]
+        if found is not None:
+            return found
+        shown = parse_address(address).shown
+        if self.trees(address, [(commit, ".")])[commit, "."] is None:
+            raise no_commit(parse_address(address), commit)
+        raise StageFailed(
+            f"{shown} has no folder {directory!r} at {commit[:SHORT_COMMIT_DIGITS]}",
+            hint="check source.directory in the manifest",
+        )
+
+    def trees(self, address: str, wanted: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], str | None]:
+        """The tree ids of many (commit, folder) pairs with one git process; ``None`` where there is no folder."""
+        names = [tree_name(_checked(commit), directory) for commit, directory in wanted]
+        parsed = parse_address(address)
+        found = self.read(parsed, lambda mirror: headers(mirror, names))
+        if any(header is None for header in found):
+            # perhaps the mirror lost something: the next update looks
+            self._known.pop(parsed.mirror_name, None)
+        return {
+            pair: header.object_id if header is not None and header.kind == "tree" else None
+            for pair, header in zip(wanted, found, strict=True)
+        }
+
+    def entries(
+        self, address: str, commit: str, directory: str = ".", *, recursive: bool = True
+    ) -> tuple[TreeEntry, ...]:
+        """The entries of a folder, paths relative to it: files and submodules at any depth, or its own entries."""
+        tree = self.tree(address, commit, directory)
+        return self.read(parse_address(address), lambda mirror: list_tree(mirror, tree, recursive=recursive))
+
+    def blobs(self, address: str, object_ids: Sequence[str], *, limit_bytes: int) -> Mapping[str, bytes]:
+        """The contents of files by their object ids.
+
+        Raises :class:`StageFailed`, before anything is read, when one has more than ``limit_bytes`` or is no file.
+        """
+        parsed = parse_address(address)
+        wanted = [_checked(object_id) for object_id in dict.fromkeys(object_ids)]
+        for object_id, header in zip(wanted, self.read(parsed, lambda m: headers(m, wanted)), strict=True):
+            if header is None or header.kind != "blob":
+                raise StageFailed(f"{parsed.shown} has no file with the id {object_id}")
+            if header.size > limit_bytes:
+                raise StageFailed(
+                    f"{parsed.shown}: the file {object_id[:SHORT_COMMIT_DIGITS]} has {header.size} bytes, "
+                    f"{limit_bytes} are allowed"
+                )
+        return self.read(parsed, lambda mirror: read_blobs(mirror, wanted))
+
+    def is_ancestor(self, address: str, older: str, newer: str) -> bool:
+        """Whether ``newer`` contains ``older``; not so when the mirror does not even have ``older``."""
+        ids = _checked(older), _checked(newer)
+        return self.read(parse_address(address), lambda mirror: git_history.is_ancestor(mirror, *ids))
+
+    def vanished(self, address: str, older: str, newer: str, limit: int = 20) -> tuple[str, ...]:
+        """The commits of ``older`` that ``newer`` lacks, newest first, as ``<short id> <subject>``."""
+        ids = _checked(older), _checked(newer)
+        return self.read(parse_address(address), lambda mirror: git_history.vanished(mirror, *ids, limit))
+
+    def subject(self, address: str, commit: str) -> str:
+        """The subject line of a commit, shortened to 100 characters; raises :class:`RevisionNotFound`."""
+        parsed = parse_address(address)
+        found = self.read(parsed, lambda mirror: git_history.subject(mirror, _checked(commit)))
+        if found is None:
+            raise no_commit(parsed, commit)
+        return found
+
+    def submodules(self, address: str, commit: str, directory: str) -> Mapping[str, str]:
+        """The submodules below a folder: path relative to the folder, and the commit that each is at."""
+        entries = self.entries(address, commit, directory)
+        return {entry.path: entry.object_id for entry in entries if entry.kind == "commit"}
+
+    def checkout(
+        self,
+        address: str,
+        commit: str,
+        directory: str,
+        destination: Path,
+        *,
+        submodules: bool,
+        lfs: bool,
+        timeout: float = FETCH_SECONDS,
+    ) -> None:
+        """Write a folder at a commit to ``destination``, which must be empty or absent, without a ``.git``.
+
+        ``submodules`` fetches those below the folder into mirrors of their own and places them, otherwise they are
+        empty folders; ``lfs`` puts large files where their pointers are. Raises :class:`StageFailed`,
+        :class:`RevisionNotFound`, :class:`RepositoryRefused` or :class:`RepositoryUnreachable`; what was written
+        until then stays, for the caller to remove.
+        """
+        if destination.exists() and any(destination.iterdir()):
+            raise StageFailed(f"{destination} is not empty", hint="check out into a new folder")
+        checkout = Checkout(self, submodules=submodules, lfs=lfs, timeout=timeout)
+        checkout.place(Origin(address, commit, directory), destination)
+
+    def provide(self, address: str, commit: str, *, timeout: float = FETCH_SECONDS) -> None:
+        """Poll and update a repository unless its mirror has this commit already."""
+        parsed = parse_address(address)
+        mirror = self._folder / parsed.mirror_name
+        if git_mirror.is_there(mirror) and self.read(parsed, lambda mirror: git_history.has_commits(mirror, commit)):
+            return
+        self.update(address, self.poll(address), timeout=timeout)
+
+    def _commit(self, parsed: Address, digits: str) -> str | None:
+        mirror_name = parsed.mirror_name
+        known = self._commits.get((mirror_name, digits))
+        if known is not None:
+            return known
+        found = self.read(parsed, lambda mirror: git_history.resolve_commit(mirror, digits.lower()))
+        # only a whole id stays what it is; a few digits may become ambiguous with the next fetch
+        if found is not None and _COMMIT.fullmatch(digits):
+            self._commits[mirror_name, digits] = found
+        return found
+
+    def read(self, parsed: Address, action: Callable[[Path], _Answer]) -> _Answer:
+        """What ``action`` reads from the mirror of an address, failures of git made into this package's errors."""
+        return git_mirror.reading(self._folder / parsed.mirror_name, parsed, action)
+
+
+def _checked(object_id: str) -> str:
+    if not _COMMIT.fullmatch(object_id):
+        raise RepositoryRefused(f"{object_id!r} is not the full id of a git object")
+    return object_id

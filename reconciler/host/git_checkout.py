@@ -1,0 +1,133 @@
+"""Puts a folder of a repository at a commit onto the disk, with its submodules and large files where asked."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from reconciler.host.git_addresses import Address, masked, parse_address, submodule_address
+from reconciler.host.git_commands import local
+from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
+from reconciler.host.git_lfs import replace_pointers
+from reconciler.host.git_objects import read_settings
+from reconciler.model.errors import RevisionNotFound, StageFailed
+
+SUBMODULE_DEPTH = 5
+"""Submodules of submodules are followed this far; more is a loop or an attack."""
+
+_MODULE_SETTING = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url)", re.DOTALL)
+_Answer = TypeVar("_Answer")
+
+
+class MirrorSource(Protocol):
+    """What a checkout needs of :class:`~reconciler.host.git.Mirrors`."""
+
+    def tree(self, address: str, commit: str, directory: str = ".") -> str:
+        """The tree id of a folder."""
+
+    def submodules(self, address: str, commit: str, directory: str) -> Mapping[str, str]:
+        """The submodules below a folder: relative path and commit."""
+
+    def provide(self, address: str, commit: str, *, timeout: float) -> None:
+        """Fetch a repository unless its mirror has this commit already."""
+
+    def read(self, parsed: Address, action: Callable[[Path], _Answer]) -> _Answer:
+        """What ``action`` reads from a mirror."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """A folder of a repository at a commit."""
+
+    address: str
+    commit: str
+    directory: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """How a folder is placed; ``timeout`` in seconds holds for each of git's commands."""
+
+    mirrors: MirrorSource
+    submodules: bool
+    lfs: bool
+    timeout: float
+
+    def place(self, origin: Origin, destination: Path, *, depth: int = 0) -> None:
+        """Write the files of ``origin`` to ``destination``; ``depth`` counts the submodules above it."""
+        parsed = parse_address(origin.address)
+        tree = self.mirrors.tree(origin.address, origin.commit, origin.directory)
+        self.mirrors.read(parsed, lambda mirror: place_tree(mirror, tree, destination, timeout=self.timeout))
+        if self.lfs:
+            # before the submodules, whose large files are on other servers
+            self.mirrors.read(parsed, lambda mirror: self._place_large_files(mirror, parsed, origin, destination))
+        if not self.submodules:
+            return
+        for path, commit in self.mirrors.submodules(origin.address, origin.commit, origin.directory).items():
+            self._place_submodule(origin, path, commit, place_of_submodule(destination, path), depth=depth + 1)
+
+    def _place_large_files(self, mirror: Path, parsed: Address, origin: Origin, destination: Path) -> None:
+        replace_pointers(mirror, parsed, origin.commit, origin.directory, destination, timeout=self.timeout)
+
+    def _place_submodule(self, parent: Origin, path: str, commit: str, place: Path, *, depth: int) -> None:
+        parsed = parse_address(parent.address)
+        if depth > SUBMODULE_DEPTH:
+            raise StageFailed(
+                f"{parsed.shown}: its submodule {path!r} is nested deeper than {SUBMODULE_DEPTH} repositories",
+                hint="a submodule must not contain itself",
+            )
+        whole_path = posixpath.normpath(posixpath.join(parent.directory, path))
+        url = self.mirrors.read(parsed, lambda mirror: submodule_urls(mirror, parent.commit)).get(whole_path)
+        if url is None:
+            raise StageFailed(
+                f"{parsed.shown} has a submodule {whole_path!r} without path and url in .gitmodules",
+                hint="add it with `git submodule add`, or remove it",
+            )
+        address = submodule_address(parent.address, url)
+        self.mirrors.provide(address, commit, timeout=self.timeout)
+        try:
+            self.mirrors.tree(address, commit)
+        except RevisionNotFound as error:
+            raise RevisionNotFound(
+                f"{parsed.shown}: its submodule {whole_path!r} is at {commit[:SHORT_COMMIT_DIGITS]}, which "
+                f"{masked(address)} does not have",
+                hint="push the submodule's commit to one of its branches",
+            ) from error
+        self.place(Origin(address, commit, "."), place, depth=depth)
+
+
+def place_tree(mirror: Path, tree: str, destination: Path, *, timeout: float) -> None:
+    """Write the files of ``tree`` to ``destination``, an empty folder or none; submodules become empty folders.
+
+    Modes and symbolic links are kept, no filter and no hook runs, and nothing of git stays behind. Raises
+    :class:`CommandFailed`, also for a tree with paths that git refuses (``..``, ``.git``).
+    """
+    destination.mkdir(parents=True, exist_ok=True)
+    # an index of its own: several checkouts may run on one mirror at once
+    with tempfile.TemporaryDirectory(prefix="reconciler-index-") as folder:
+        environment = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_WORK_TREE": str(destination)}
+        local(mirror, ("read-tree", "--reset", "-u", tree), environment=environment, timeout=timeout)
+
+
+def submodule_urls(mirror: Path, commit: str) -> Mapping[str, str]:
+    """What .gitmodules says at a commit: path from the root of the repository, and URL as written there."""
+    modules: dict[str, dict[str, str]] = {}
+    for name, value in read_settings(mirror, commit, ".gitmodules").items():
+        match = _MODULE_SETTING.fullmatch(name)
+        if match is not None:
+            modules.setdefault(match["name"], {})[match["key"]] = value
+    complete = [module for module in modules.values() if module.keys() >= {"path", "url"}]
+    return {posixpath.normpath(module["path"]): module["url"] for module in complete}
+
+
+def place_of_submodule(destination: Path, path: str) -> Path:
+    """The folder for a submodule inside ``destination``; raises :class:`StageFailed` when it would lie outside."""
+    place = destination / path
+    if place.is_symlink() or not place.resolve().is_relative_to(destination.resolve()):
+        raise StageFailed(f"the submodule {path!r} would be placed outside of its repository")
+    return place

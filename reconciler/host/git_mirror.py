@@ -1,0 +1,163 @@
+"""Keeps a bare mirror of a repository equal to it: clone aside and rename, fetch, lock, make anew what is broken."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeVar
+
+from reconciler.host.files import TEMPORARY_PREFIX, remove_tree
+from reconciler.host.git_addresses import Address
+from reconciler.host.git_commands import local, network
+from reconciler.host.git_failures import hint_of, needs_new_mirror, unreachable, useful_line
+from reconciler.host.git_objects import read_refs
+from reconciler.model.errors import CommandFailed, RepositoryUnreachable, StageFailed
+
+LOCK_POLL_SECONDS = 0.05
+PACKS_BEFORE_REPACK = 50
+"""Every fetch adds a pack, and each makes every lookup a little slower."""
+
+REMOVAL_SECONDS = 60.0
+
+_Answer = TypeVar("_Answer")
+_HEAD = "ref: refs/reconciler/none\n"
+_REFSPECS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
+# what old and honest repositories have in them, written by old programs; it harms nobody
+_TOLERATED = (
+    "badDate",
+    "badDateOverflow",
+    "badEmail",
+    "badName",
+    "badTimezone",
+    "missingEmail",
+    "missingNameBeforeEmail",
+    "missingSpaceBeforeDate",
+    "missingSpaceBeforeEmail",
+    "zeroPaddedDate",
+    "zeroPaddedFilemode",
+)
+_SETTINGS = {
+    "fetch.fsckObjects": "true",
+    **{f"fetch.fsck.{name}": "ignore" for name in _TOLERATED},
+    # always packs, which are written whole, never thousands of loose objects
+    "fetch.unpackLimit": "1",
+}
+
+
+def is_there(mirror: Path) -> bool:
+    """Whether there is a mirror; one that is only half made never has this name."""
+    return (mirror / "HEAD").exists()
+
+
+def bring_up_to_date(mirror: Path, address: Address, refs: Mapping[str, str], *, timeout: float) -> bool:
+    """Make the mirror hold ``refs``; return whether that took a fetch. The caller holds :func:`locked`.
+
+    Raises :class:`RepositoryUnreachable`; the mirror that was there is kept then.
+    """
+    try:
+        if is_there(mirror):
+            if read_refs(mirror) == refs:
+                return False
+            _fetch(mirror, address, timeout=timeout)
+            _repack(mirror, timeout=timeout)
+            return True
+    except CommandFailed as failure:
+        if is_there(mirror) and not needs_new_mirror(failure.tail):
+            raise unreachable(address, failure) from failure
+    try:
+        _clone(mirror, address, refs, timeout=timeout)
+    except CommandFailed as failure:
+        raise unreachable(address, failure) from failure
+    return True
+
+
+@contextmanager
+def locked(mirror: Path, address: Address, *, timeout: float) -> Iterator[None]:
+    """Keep every other thread and process from changing the mirror; readers need no lock."""
+    mirror.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + timeout
+    with mirror.with_suffix(".lock").open("w") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise RepositoryUnreachable(
+                        f"{address.shown} is being fetched by another reconciler for more than {timeout:g} s",
+                        hint="wait for it, or end it",
+                    ) from None
+                time.sleep(LOCK_POLL_SECONDS)
+        yield
+
+
+def reading(mirror: Path, address: Address, action: Callable[[Path], _Answer]) -> _Answer:
+    """What ``action`` reads from the mirror.
+
+    Raises :class:`RepositoryUnreachable` when there is no mirror or it is damaged, and removes it then;
+    :class:`StageFailed` when git fails for another reason.
+    """
+    try:
+        return action(mirror)
+    except CommandFailed as failure:
+        if not is_there(mirror):
+            raise RepositoryUnreachable(
+                f"{address.shown} has not been fetched to this host yet", hint="the next pass fetches it"
+            ) from failure
+        if not needs_new_mirror(failure.tail):
+            hint = hint_of(failure.tail)
+            raise StageFailed(
+                f"{address.shown}: {useful_line(failure.tail)}", hint=hint, tail=failure.tail
+            ) from failure
+        with locked(mirror, address, timeout=REMOVAL_SECONDS):
+            remove(mirror)
+        raise RepositoryUnreachable(
+            f"the mirror of {address.shown} was damaged ({useful_line(failure.tail)}) and is removed",
+            hint="the next pass clones it anew",
+        ) from failure
+
+
+def remove(mirror: Path) -> None:
+    """Remove a mirror; its name goes first, so that nobody meets half of it. The caller holds :func:`locked`."""
+    old = _aside(mirror, "old")
+    remove_tree(old)
+    with suppress(FileNotFoundError):
+        mirror.rename(old)
+    remove_tree(old)
+
+
+def _aside(mirror: Path, purpose: str) -> Path:
+    # always the same name for a mirror: what an agent that was killed left behind goes with the next attempt
+    return mirror.with_name(f"{TEMPORARY_PREFIX}{mirror.stem}-{purpose}")
+
+
+def _clone(mirror: Path, address: Address, refs: Mapping[str, str], *, timeout: float) -> None:
+    new = _aside(mirror, "new")
+    remove_tree(new)
+    digits = {len(commit) for commit in refs.values()}
+    object_format = "sha256" if digits == {64} else "sha1"
+    try:
+        local(new, ("init", "--quiet", "--bare", "--template=", f"--object-format={object_format}"))
+        # a HEAD that leads nowhere: nothing of the repository counts unless its commit is named
+        (new / "HEAD").write_text(_HEAD)
+        _fetch(new, address, timeout=timeout)
+        remove(mirror)
+        new.rename(mirror)
+    finally:
+        remove_tree(new)
+
+
+def _fetch(mirror: Path, address: Address, *, timeout: float) -> None:
+    options = ("--quiet", "--force", "--prune", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules")
+    command = ("fetch", *options, "--", address.url, *_REFSPECS)
+    network(address, command, repository=mirror, settings=_SETTINGS, timeout=timeout)
+
+
+def _repack(mirror: Path, *, timeout: float) -> None:
+    """Join the packs when there are many; commits that no ref reaches any more stay, an app may still run them."""
+    if sum(1 for _ in (mirror / "objects" / "pack").glob("*.pack")) <= PACKS_BEFORE_REPACK:
+        return
+    local(mirror, ("repack", "-a", "-d", "-q", "--keep-unreachable"), timeout=timeout)

@@ -1,0 +1,127 @@
+"""Reads refs, trees and blobs of a bare mirror: one git process per call, however much is asked."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from reconciler.host.git_commands import local
+from reconciler.model.errors import CommandFailed
+
+Kind = Literal["blob", "tree", "commit"]
+
+_HEADER = re.compile(rb"([0-9a-f]{40,64}) (blob|tree|commit|tag) ([0-9]+)")
+_REF_LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})[ \t]((?:refs/heads/|refs/tags/).+)")
+_PEELED = "^{}"
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry:
+    """One entry of a tree: ``mode`` as git writes it (``100644``), ``kind`` ``commit`` for a submodule."""
+
+    path: str
+    mode: str
+    kind: Kind
+    object_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectHeader:
+    """What git knows of an object without reading it; ``size`` in bytes."""
+
+    object_id: str
+    kind: str
+    size: int
+
+
+def parse_refs(listing: str) -> dict[str, str]:
+    """Branches and tags of ``git ls-remote`` or ``git show-ref --dereference``; tags stand for their commits."""
+    refs: dict[str, str] = {}
+    for line in listing.split("\n"):
+        match = _REF_LINE.fullmatch(line)
+        # the peeled line follows the one of its tag, and takes its place
+        if match is not None:
+            refs[match[2].removesuffix(_PEELED)] = match[1]
+    return refs
+
+
+def read_refs(mirror: Path) -> dict[str, str]:
+    """The branches and tags of a mirror, as :func:`parse_refs` gives them; raises :class:`CommandFailed`."""
+    try:
+        listing = local(mirror, ("show-ref", "--dereference"))
+    except CommandFailed as failure:
+        if failure.status == 1 and not failure.tail.strip():
+            return {}
+        raise
+    return parse_refs(os.fsdecode(listing))
+
+
+def headers(mirror: Path, names: Sequence[str]) -> list[ObjectHeader | None]:
+    """One header per name (an object id or ``commit:path``), in order; ``None`` where there is no such object."""
+    # a line break would ask for two objects in place of one
+    asked = [name for name in names if "\n" not in name]
+    if not asked:
+        return [None] * len(names)
+    request = "".join(f"{name}\n" for name in asked)
+    answer = local(mirror, ("cat-file", "--batch-check", "--buffer"), stdin=os.fsencode(request))
+    found: Iterator[ObjectHeader | None] = (_header(line) for line in answer.split(b"\n"))
+    return [next(found) if "\n" not in name else None for name in names]
+
+
+def read_blobs(mirror: Path, object_ids: Sequence[str]) -> dict[str, bytes]:
+    """The contents of blobs by their ids; ids that are no blob of the mirror are left out."""
+    if not object_ids:
+        return {}
+    request = "".join(f"{object_id}\n" for object_id in object_ids).encode()
+    answer = local(mirror, ("cat-file", "--batch", "--buffer"), stdin=request)
+    contents: dict[str, bytes] = {}
+    position = 0
+    while position < len(answer):
+        end = answer.index(b"\n", position)
+        header = _header(answer[position:end])
+        position = end + 1
+        if header is None:
+            continue
+        if header.kind == "blob":
+            contents[header.object_id] = answer[position : position + header.size]
+        position += header.size + 1
+    return contents
+
+
+def list_tree(mirror: Path, tree: str, *, recursive: bool) -> tuple[TreeEntry, ...]:
+    """The entries of a tree; ``recursive`` gives files and submodules at any depth in place of folders."""
+    options = ("-r",) if recursive else ()
+    listing = local(mirror, ("ls-tree", "-z", "--full-tree", *options, tree))
+    return tuple(_entry(os.fsdecode(line)) for line in listing.split(b"\0") if line)
+
+
+def tree_name(commit: str, directory: str) -> str:
+    """How git names the tree of a folder (``.``: the root) at a commit."""
+    folder = posixpath.normpath(directory)
+    return f"{commit}^{{tree}}" if folder == "." else f"{commit}:{folder}"
+
+
+def read_settings(mirror: Path, commit: str, path: str) -> Mapping[str, str]:
+    """A file in git's configuration format at a commit (.gitmodules, .lfsconfig); empty when there is none."""
+    header = headers(mirror, [f"{commit}:{path}"])[0]
+    if header is None or header.kind != "blob":
+        return {}
+    listing = local(mirror, ("config", "--blob", header.object_id, "--list", "-z"))
+    pairs = (item.partition("\n") for item in os.fsdecode(listing).split("\0") if item)
+    return {name: value for name, _, value in pairs}
+
+
+def _header(line: bytes) -> ObjectHeader | None:
+    match = _HEADER.fullmatch(line)
+    return None if match is None else ObjectHeader(match[1].decode(), match[2].decode(), int(match[3]))
+
+
+def _entry(line: str) -> TreeEntry:
+    details, _, path = line.partition("\t")
+    mode, kind, object_id = details.split()
+    return TreeEntry(path, mode, cast(Kind, kind), object_id)

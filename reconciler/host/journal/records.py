@@ -1,0 +1,69 @@
+"""The rows of the journal, as values. Times are seconds since 1970, in UTC."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class ReleaseState(StrEnum):
+    """How an attempt to put a release in place ended."""
+
+    VERIFIED = "verified"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class AppRecord:
+    """What is known of one app: what serves, and how the last attempts ended."""
+
+    app: str
+    release: str | None = None
+    revision: str | None = None
+    config_revision: str | None = None
+    serving_since: float | None = None
+    last_pass: float | None = None
+    last_error: str | None = None
+    quarantined_key: str | None = None
+    quarantined_error: str | None = None
+    suspended_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """One attempt to put a release in place."""
+
+    app: str
+    release: str
+    revision: str
+    config_revision: str
+    digests: Mapping[str, str]
+    state: ReleaseState
+    at: float
+    seconds: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """Something worth telling about one app; ``detail`` holds the plan's reasons and a log's tail."""
+
+    app: str
+    kind: str
+    message: str
+    at: float
+    detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PassRecord:
+    """One pass: who asked, which commit of the config repository, and how many apps had which outcome."""
+
+    started: float
+    finished: float
+    trigger: str
+    revision: str
+    outcomes: Mapping[str, int]
+    error: str | None = None

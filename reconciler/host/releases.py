@@ -1,0 +1,69 @@
+"""Releases on disk: a folder of links for each, the vassal's two files, and the public link that is renamed over."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from reconciler.host.files import remove_tree, replace_link, write_whole
+from reconciler.host.layout import Layout
+
+INI_MODE = 0o644
+ENVIRONMENT_MODE = 0o600
+
+
+def release_target(app: str, release: str) -> str:
+    """What the public link of an app holds: relative, so that a state folder can be moved as a whole."""
+    return f"../releases/{app}/{release}"
+
+
+def lay_out_release(layout: Layout, app: str, release: str, *, web: Path, static: Path, folder: Path) -> None:
+    """Make the folder of a release: links to its socket, its static files and its app folder."""
+    home = layout.release(app, release)
+    home.mkdir(parents=True, exist_ok=True)
+    for name, target in (("web", web), ("static", static), ("app", folder)):
+        replace_link(home / name, os.path.relpath(target, home))
+
+
+def write_vassal(layout: Layout, vassal: str, ini: str, environment: str) -> None:
+    """Write the environment first: the Emperor starts a vassal when it sees the ``.ini``."""
+    write_whole(layout.vassals / f"{vassal}.env", environment, mode=ENVIRONMENT_MODE)
+    write_whole(layout.vassals / f"{vassal}.ini", ini, mode=INI_MODE)
+
+
+def remove_vassal(layout: Layout, vassal: str) -> bool:
+    """Take a vassal away from the Emperor, which ends it; returns whether there was one."""
+    ini = layout.vassals / f"{vassal}.ini"
+    existed = ini.exists()
+    ini.unlink(missing_ok=True)
+    (layout.vassals / f"{vassal}.env").unlink(missing_ok=True)
+    return existed
+
+
+def remove_release(layout: Layout, app: str, release: str) -> None:
+    """Remove a release's folder of links; the outputs in the store stay."""
+    remove_tree(layout.release(app, release))
+
+
+def public_release(layout: Layout, app: str) -> str | None:
+    """The release that the public path leads to now; ``None`` before the first one."""
+    try:
+        return layout.public_link(app).readlink().name
+    except OSError:
+        return None
+
+
+def switch(layout: Layout, app: str, release: str) -> None:
+    """Move traffic: rename the public link over, in one step for code and static files."""
+    replace_link(layout.public_link(app), release_target(app, release))
+
+
+def vassals_of(layout: Layout, app: str) -> list[str]:
+    """The vassals of one app that have a file, whatever release they belong to."""
+    found = []
+    with os.scandir(layout.vassals) as entries:
+        for entry in entries:
+            name = entry.name.removesuffix(".ini")
+            if name != entry.name and name.partition(".")[0] == app:
+                found.append(name)
+    return sorted(found)

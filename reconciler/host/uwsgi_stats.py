@@ -1,0 +1,140 @@
+"""What the Emperor and its vassals say about themselves, on their stats sockets."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reconciler.model.errors import HostError
+
+ANSWER_SECONDS = 2.0
+VASSAL_SUFFIX = ".ini"
+
+
+@dataclass(frozen=True, slots=True)
+class VassalState:
+    """One vassal as the Emperor sees it.
+
+    ``ready``: its uWSGI has read its configuration; a reload takes that back until the new one has. ``accepting``:
+    a worker takes requests. ``loyal``: it has answered a request. ``stopping``: it was asked to end. ``last_mod`` is
+    the second at which the file that it runs with was last written.
+    """
+
+    pid: int
+    ready: bool
+    accepting: bool
+    loyal: bool
+    stopping: bool
+    respawns: int
+    last_mod: int
+
+
+@dataclass(frozen=True, slots=True)
+class EmperorStats:
+    """All vassals by name, and for those that died before they answered a request how often that happened."""
+
+    pid: int
+    vassals: Mapping[str, VassalState]
+    failures: Mapping[str, int]
+
+    @property
+    def throttled(self) -> frozenset[str]:
+        """The vassals that the Emperor starts less and less often, because they keep dying."""
+        return frozenset(self.failures)
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One uWSGI worker; ``pid`` is 0 while there is none."""
+
+    id: int
+    pid: int
+    status: str
+    apps_loaded: bool
+    accepting: bool
+    busy: bool
+    requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStats:
+    """One vassal's workers; ``listen_queue`` counts waiting connections, which Linux tells for TCP sockets only."""
+
+    pid: int
+    listen_queue: int
+    workers: tuple[Worker, ...]
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker that is meant to run has loaded the app and takes requests."""
+        wanted = [worker for worker in self.workers if worker.status != "cheap"]
+        return bool(wanted) and all(worker.pid and worker.apps_loaded and worker.accepting for worker in wanted)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request is being answered or waits."""
+        return self.listen_queue == 0 and not any(worker.busy for worker in self.workers)
+
+
+def emperor_stats(path: Path) -> EmperorStats:
+    """Ask the Emperor; it looks at its folder after every answer. Raises :class:`HostError` when it does not answer."""
+    answer = _ask(path, "the uWSGI Emperor")
+    return EmperorStats(
+        answer["pid"],
+        {_name(vassal): _vassal(vassal) for vassal in answer["vassals"]},
+        # the first failure has attempt 0
+        {_name(entry): entry["attempt"] + 1 for entry in answer["blacklist"]},
+    )
+
+
+def worker_stats(path: Path) -> WorkerStats:
+    """Ask one vassal on its stats socket. Raises :class:`HostError` when it does not answer."""
+    answer = _ask(path, f"the vassal {path.stem}")
+    return WorkerStats(answer["pid"], answer["listen_queue"], tuple(_worker(entry) for entry in answer["workers"]))
+
+
+def _vassal(entry: Mapping[str, Any]) -> VassalState:
+    return VassalState(
+        pid=entry["pid"],
+        ready=bool(entry["ready"]),
+        accepting=bool(entry["accepting"]),
+        loyal=bool(entry["loyal"]),
+        stopping=bool(entry["cursed"]),
+        respawns=entry["respawns"],
+        last_mod=entry["last_mod"],
+    )
+
+
+def _worker(entry: Mapping[str, Any]) -> Worker:
+    return Worker(
+        id=entry["id"],
+        pid=entry["pid"],
+        status=entry["status"],
+        apps_loaded=bool(entry["apps"]),
+        accepting=bool(entry["accepting"]),
+        busy=any(core["in_request"] for core in entry.get("cores", ())) or entry["status"] == "busy",
+        requests=entry["requests"],
+    )
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["id"]).removesuffix(VASSAL_SUFFIX)
+
+
+def _ask(path: Path, who: str) -> Any:
+    """The JSON document that a stats socket sends to everybody who connects."""
+    content = bytearray()
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_SECONDS)
+            connection.connect(str(path))
+            while chunk := connection.recv(65536):
+                content += chunk
+        # what an app puts into its process may be no UTF-8
+        return json.loads(content.decode("utf-8", "replace"), strict=False)
+    except (OSError, ValueError) as error:
+        raise HostError(f"{who} does not answer on {path}: {error}") from error

@@ -1,0 +1,102 @@
+"""The build stage: a virtual environment with the app's requirements, and what its build commands made."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.host.app_commands import app_environment, run_app_command
+from reconciler.host.environments import BUILD_SECONDS, build_environment, uv_environment
+from reconciler.host.files import building
+from reconciler.host.interpreters import HostInterpreter
+from reconciler.host.observing import Observer
+from reconciler.host.shared import drop_shared_links, place_shared_links
+from reconciler.host.store import observe_output
+from reconciler.model.manifest import Interpreter
+from reconciler.model.requirements import Closure, closure
+from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.stages.app_folder import ENVIRONMENT, TREE
+from reconciler.stages.stage import Facts, Work
+
+
+class BuildStage:
+    """Inputs: the interpreter, the requirement files' contents, the build commands; the source where they read it."""
+
+    name = StageName.BUILD
+
+    def inputs(self, facts: Facts) -> Inputs:
+        """Name the inputs."""
+        build = facts.manifest.spec.build
+        requirements = _closure(facts)
+        interpreter = _interpreter(facts)
+        identity = interpreter.identity()
+        reads_source = bool(build.commands) or requirements.needs_source
+        upstream = {StageName.SOURCE: facts.upstream[StageName.SOURCE]} if reads_source else {}
+        return Inputs(
+            self.name,
+            {
+                **{f"build.python.{name}": value for name, value in identity.items()},
+                "build.requirements": requirements.kind.value,
+                **{f"build.requirements.{path}": digest for path, digest in requirements.digests().items()},
+                "build.commands": json.dumps(build.commands) if build.commands else "",
+                "env": json.dumps(dict(facts.manifest.spec.env), sort_keys=True) if build.commands else "",
+            },
+            upstream,
+            tools={"python": interpreter.version},
+        )
+
+    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
+        """Nothing outside the store."""
+        return {}
+
+    def observe(
+        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
+    ) -> Observation:
+        """Whether the environment is in the store and its interpreter is still there."""
+        return observe_output(self.name, applied, desired_digest, observer.layout)
+
+    def apply(self, work: Work) -> None:
+        """Make the environment, then run the build commands in a copy of the source."""
+        facts = work.facts
+        source = facts.layout.output(StageName.SOURCE, facts.upstream[StageName.SOURCE])
+        cache = facts.layout.cache / "uv"
+        with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+            home = folder / "home"
+            home.mkdir()
+            build_environment(
+                folder / ENVIRONMENT,
+                interpreter=_interpreter(facts),
+                closure=_closure(facts),
+                source=source,
+                cache=cache,
+                timeout=BUILD_SECONDS,
+                on_line=work.say,
+                env=uv_environment(os.environ, cache, home),
+            )
+            if facts.manifest.spec.build.commands:
+                _run_commands(work, source, folder, home)
+            shutil.rmtree(home)
+
+
+def _run_commands(work: Work, source: Path, folder: Path, home: Path) -> None:
+    spec = work.facts.manifest.spec
+    tree = folder / TREE
+    shutil.copytree(source, tree, symlinks=True)
+    drop_shared_links(tree, spec.shared)
+    env = app_environment(spec.env, folder / ENVIRONMENT, os.environ, home)
+    for command in spec.build.commands:
+        work.say(f"$ {command}")
+        run_app_command(command, folder=tree, env=env, say=work.say)
+    place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app))
+
+
+def _interpreter(facts: Facts) -> HostInterpreter:
+    python = facts.manifest.spec.build.python
+    return facts.host.interpreters.find(python.version if isinstance(python, Interpreter) else python)
+
+
+def _closure(facts: Facts) -> Closure:
+    return closure(facts.manifest.spec.build.requirements, facts.source.read)

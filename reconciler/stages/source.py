@@ -1,0 +1,67 @@
+"""The source stage: the app's folder at one commit, checked out into the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from reconciler.host.files import building
+from reconciler.host.observing import Observer
+from reconciler.host.shared import place_shared_links
+from reconciler.host.store import observe_output
+from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.stages.stage import Facts, Work
+
+CHECKOUT_SECONDS = 900.0
+
+
+class SourceStage:
+    """Inputs: the git tree of the app's folder (not the commit), submodules, LFS, the shared paths.
+
+    The app's name is an input too: one app's files must not be readable by another's account, so that a checkout is
+    never shared between apps even if their trees are equal.
+    """
+
+    name = StageName.SOURCE
+
+    def inputs(self, facts: Facts) -> Inputs:
+        """Name the inputs."""
+        spec = facts.manifest.spec
+        submodules = {f"source.submodules.{path}": commit for path, commit in facts.source.submodules.items()}
+        return Inputs(
+            self.name,
+            {
+                "app": facts.app,
+                "source.tree": facts.source.tree,
+                "source.lfs": "true" if spec.source.lfs else "",
+                "shared": " ".join(spec.shared),
+                **submodules,
+            },
+            notes={"source.revision": facts.source.commit},
+        )
+
+    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
+        """Nothing outside the store."""
+        return {}
+
+    def observe(
+        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
+    ) -> Observation:
+        """Whether the checkout is in the store."""
+        return observe_output(self.name, applied, desired_digest, observer.layout)
+
+    def apply(self, work: Work) -> None:
+        """Check the folder out, and place links where the app keeps files that outlive a release."""
+        facts = work.facts
+        spec = facts.manifest.spec
+        with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+            facts.host.mirrors.checkout(
+                facts.address,
+                facts.source.commit,
+                spec.source.directory,
+                folder,
+                submodules=spec.source.submodules,
+                lfs=spec.source.lfs,
+                timeout=CHECKOUT_SECONDS,
+            )
+            place_shared_links(Path(folder), spec.shared, facts.layout.shared(facts.app))

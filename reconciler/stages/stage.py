@@ -1,0 +1,67 @@
+"""What every stage offers to the engine, and what it is handed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from reconciler.host.layout import Layout
+from reconciler.host.observing import Observer
+from reconciler.host.services import Host
+from reconciler.model.manifest import Manifest
+from reconciler.model.source_view import SourceView
+from reconciler.model.stage import AppliedStage, DesiredStage, Inputs, Observation, StageName
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that a stage may look at to name its inputs.
+
+    ``upstream`` has the digests of the stages before it, ``template`` reads a file of the config repository's
+    ``templates/`` folder (``None`` when it is not there).
+    """
+
+    manifest: Manifest
+    source: SourceView
+    address: str
+    host: Host
+    template: Callable[[str], str | None]
+    upstream: Mapping[StageName, str] = field(default_factory=dict)
+
+    @property
+    def app(self) -> str:
+        """The app's name."""
+        return self.manifest.name
+
+    @property
+    def layout(self) -> Layout:
+        """Where everything lies."""
+        return self.host.layout
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a stage is handed to make its output; ``say`` reports progress, one line at a time."""
+
+    facts: Facts
+    desired: DesiredStage
+    say: Callable[[str], None]
+
+
+class Stage(Protocol):
+    """One step with declared inputs and one output."""
+
+    name: StageName
+
+    def inputs(self, facts: Facts) -> Inputs:
+        """Name the inputs. Reads git and the host's facts, writes nothing."""
+
+    def files(self, facts: Facts, digest: str) -> Mapping[str, str]:
+        """The texts that this stage puts on disk, by logical name; empty for outputs of the store."""
+
+    def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
+        """Look at what is on disk; cheap, because every pass does it for every app."""
+
+    def apply(self, work: Work) -> None:
+        """Make the output, aside first, visible only when it is whole."""

@@ -1,0 +1,123 @@
+"""The static stage: files that nginx serves by itself, minified, bundled, fingerprinted and compressed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from reconciler.host.app_commands import app_environment, run_app_command
+from reconciler.host.assets import process, tool_versions
+from reconciler.host.files import building
+from reconciler.host.observing import Observer
+from reconciler.host.shared import drop_shared_links
+from reconciler.host.store import observe_output
+from reconciler.model.errors import StageFailed
+from reconciler.model.manifest import StaticFolder
+from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.stages.app_folder import app_folder, environment_folder
+from reconciler.stages.stage import Facts, Work
+
+
+class StaticStage:
+    """Inputs: the git trees of the static folders and their settings; source and build where a command makes them."""
+
+    name = StageName.STATIC
+
+    def inputs(self, facts: Facts) -> Inputs:
+        """Name the inputs."""
+        spec = facts.manifest.spec
+        declared: dict[str, str] = {}
+        tools: dict[str, str] = {}
+        made_by_commands = bool(spec.build.commands) or any(folder.command for folder in spec.static)
+        for number, folder in enumerate(spec.static):
+            declared |= _settings(number, folder)
+            tools |= tool_versions(folder)
+            if not made_by_commands:
+                declared[f"static[{number}].tree"] = _tree(facts, folder)
+        if any(folder.command for folder in spec.static):
+            declared["env"] = json.dumps(dict(spec.env), sort_keys=True) if spec.env else ""
+        upstream: dict[StageName, str] = {}
+        if spec.static and (made_by_commands or facts.source.submodules or spec.source.lfs):
+            upstream[StageName.SOURCE] = facts.upstream[StageName.SOURCE]
+        if made_by_commands and spec.static:
+            upstream[StageName.BUILD] = facts.upstream[StageName.BUILD]
+        return Inputs(self.name, declared, upstream, tools=tools)
+
+    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
+        """Nothing outside the store."""
+        return {}
+
+    def observe(
+        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
+    ) -> Observation:
+        """Whether the files are in the store."""
+        return observe_output(self.name, applied, desired_digest, observer.layout)
+
+    def apply(self, work: Work) -> None:
+        """Run the commands in a copy of the app, then process every folder into the output."""
+        facts = work.facts
+        folders = facts.manifest.spec.static
+        with building(facts.layout.output(self.name, work.desired.digest)) as output, _tree_of(work) as tree:
+            for number, folder in enumerate(folders):
+                destination = output / str(number)
+                destination.mkdir()
+                report = process(_inside(tree, folder.source), destination, folder)
+                work.say(f"{folder.url}: {report.files} files, {report.bytes_in} -> {report.bytes_out} bytes")
+
+
+@contextmanager
+def _tree_of(work: Work) -> Iterator[Path]:
+    """The app's folder to take static files from: the one in the store, or a copy in which commands have run."""
+    facts = work.facts
+    spec = facts.manifest.spec
+    tree = app_folder(facts.layout, spec, facts.upstream)
+    commands = [folder.command for folder in spec.static if folder.command]
+    if not commands:
+        yield tree
+        return
+    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=facts.layout.cache) as scratch:
+        copy, home = Path(scratch) / "app", Path(scratch) / "home"
+        home.mkdir()
+        shutil.copytree(tree, copy, symlinks=True)
+        drop_shared_links(copy, spec.shared)
+        env = app_environment(spec.env, environment_folder(facts.layout, facts.upstream), os.environ, home)
+        for command in commands:
+            work.say(f"$ {command}")
+            run_app_command(command, folder=copy, env=env, say=work.say)
+        yield copy
+
+
+def _inside(tree: Path, source: str) -> Path:
+    folder = tree / source
+    if not folder.resolve().is_relative_to(tree.resolve()):
+        raise StageFailed(
+            f"static folder {source} leads out of the app's folder to {folder.resolve()}",
+            hint="keep the files in the repository, or name the real folder in spec.static[].source",
+        )
+    return folder
+
+
+def _settings(number: int, folder: StaticFolder) -> dict[str, str]:
+    return {
+        f"static[{number}].source": folder.source,
+        f"static[{number}].command": folder.command or "",
+        f"static[{number}].minify": str(folder.minify).lower(),
+        f"static[{number}].bundles": json.dumps(folder.bundles, sort_keys=True) if folder.bundles else "",
+        f"static[{number}].fingerprint": "true" if folder.fingerprint else "",
+        f"static[{number}].precompress": " ".join(sorted(folder.precompress)),
+    }
+
+
+def _tree(facts: Facts, folder: StaticFolder) -> str:
+    tree = facts.source.tree_of(folder.source)
+    if tree is None and not facts.source.submodules:
+        raise StageFailed(
+            f"static folder {folder.source} is not in the repository at {facts.source.commit[:7]}",
+            hint="add it, correct spec.static[].source, or give the command that makes it",
+        )
+    return tree or ""

@@ -1,0 +1,161 @@
+"""The vassal stage: the files that make uWSGI run one release, started beside what serves now."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
+from reconciler.host.observing import Observer
+from reconciler.host.releases import ENVIRONMENT_MODE, INI_MODE, lay_out_release, release_target, write_vassal
+from reconciler.host.templates import default_template
+from reconciler.host.uwsgi import render_environment
+from reconciler.model.errors import StageFailed
+from reconciler.model.manifest import Spec, Strategy
+from reconciler.model.rendering import render
+from reconciler.model.stage import (
+    AppliedStage,
+    DifferenceKind,
+    Inputs,
+    Observation,
+    StageName,
+    release_of,
+)
+from reconciler.stages.app_folder import app_folder, environment_folder
+from reconciler.stages.stage import Facts, Work
+
+TEMPLATE = "vassal.ini.j2"
+
+
+class VassalStage:
+    """Inputs: how uWSGI runs the app, its environment, and the digests of source, build and static files.
+
+    The static files are an input because an app may read its fingerprint manifest at start, and because code and
+    assets must move in one instant: a release is one set of outputs.
+    """
+
+    name = StageName.VASSAL
+
+    def inputs(self, facts: Facts) -> Inputs:
+        """Name the inputs."""
+        spec = facts.manifest.spec
+        _check_socket_paths(facts)
+        return Inputs(
+            self.name,
+            {
+                "app": facts.app,
+                "uwsgi.module": spec.uwsgi.module,
+                "uwsgi.processes": str(spec.uwsgi.processes),
+                "uwsgi.threads": str(spec.uwsgi.threads),
+                "uwsgi.strategy": spec.uwsgi.strategy,
+                **{f"uwsgi.options.{name}": json.dumps(value) for name, value in spec.uwsgi.options.items()},
+                **{f"env.{name}": json.dumps(value) for name, value in spec.env.items()},
+            },
+            {name: facts.upstream[name] for name in (StageName.SOURCE, StageName.BUILD, StageName.STATIC)},
+            tools={"template": hashlib.sha256(default_template(TEMPLATE).encode()).hexdigest()},
+        )
+
+    def files(self, facts: Facts, digest: str) -> Mapping[str, str]:
+        """The vassal's settings and its environment."""
+        release = release_of(digest)
+        spec = facts.manifest.spec
+        environment = environment_folder(facts.layout, facts.upstream)
+        text = render(default_template(TEMPLATE), vassal_context(facts, release), name=TEMPLATE)
+        variables = {
+            **spec.env,
+            "RECONCILER_APP": facts.app,
+            "RECONCILER_RELEASE": release,
+            "RECONCILER_STATIC": str(facts.layout.release(facts.app, release) / "static"),
+        }
+        return {
+            f"{facts.app}.ini": text,
+            f"{facts.app}.env": render_environment(variables, environment),
+        }
+
+    def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
+        """Whether the applied vassal's files, its socket and the public link are as they were left."""
+        del desired_digest
+        if applied is None:
+            return Observation(output_exists=False)
+        layout = observer.layout
+        vassal = vassal_of(app, applied)
+        differences = [
+            *observer.text(layout.vassals / f"{vassal}.ini", applied.files[f"{app}.ini"], mode=INI_MODE),
+            *observer.text(layout.vassals / f"{vassal}.env", applied.files[f"{app}.env"], mode=ENVIRONMENT_MODE),
+            *observer.link(layout.public_link(app), release_target(app, release_of(applied.digest))),
+        ]
+        missing = any(difference.kind is DifferenceKind.MISSING for difference in differences)
+        return Observation(not missing, tuple(differences))
+
+    def apply(self, work: Work) -> None:
+        """Lay the release's folder out and write the vassal: the Emperor starts it beside the one that serves."""
+        facts = work.facts
+        release = release_of(work.desired.digest)
+        spec = facts.manifest.spec
+        vassal = vassal_name(facts.app, release, spec.uwsgi.strategy)
+        lay_out_release(
+            facts.layout,
+            facts.app,
+            release,
+            web=facts.layout.socket(vassal, "web"),
+            static=facts.layout.output(StageName.STATIC, facts.upstream[StageName.STATIC]),
+            folder=app_folder(facts.layout, spec, facts.upstream),
+        )
+        write_vassal(
+            facts.layout, vassal, work.desired.files[f"{facts.app}.ini"], work.desired.files[f"{facts.app}.env"]
+        )
+
+
+def vassal_name(app: str, release: str, strategy: str) -> str:
+    """One vassal per release for ``switch``, one per app for ``touch``."""
+    return app if strategy == Strategy.TOUCH else f"{app}.{release}"
+
+
+def vassal_of(app: str, applied: AppliedStage) -> str:
+    """The name of the vassal that was applied."""
+    return vassal_name(app, release_of(applied.digest), applied.declared.get("uwsgi.strategy", Strategy.SWITCH))
+
+
+def vassal_context(facts: Facts, release: str) -> dict[str, object]:
+    """What the vassal template is rendered from."""
+    spec: Spec = facts.manifest.spec
+    layout = facts.layout
+    vassal = vassal_name(facts.app, release, spec.uwsgi.strategy)
+    return {
+        "vassal": vassal,
+        "app": facts.app,
+        "release": release,
+        "chdir": str(app_folder(layout, spec, facts.upstream)),
+        "module": spec.uwsgi.module,
+        "virtualenv": str(environment_folder(layout, facts.upstream)),
+        "processes": spec.uwsgi.processes,
+        "threads": spec.uwsgi.threads,
+        "strategy": spec.uwsgi.strategy.value,
+        "options": {name: _option_values(value) for name, value in spec.uwsgi.options.items()},
+        "web_socket": str(layout.socket(vassal, "web")),
+        "http_socket": str(layout.socket(vassal, "http")),
+        "stats_socket": str(layout.socket(vassal, "stats")),
+        "log": str(layout.app_log(facts.app)),
+    }
+
+
+def _option_values(value: object) -> list[str]:
+    if isinstance(value, bool):
+        return [str(value).lower()]
+    if isinstance(value, tuple | list):
+        return [str(item) for item in value]
+    return [str(value)]
+
+
+def _check_socket_paths(facts: Facts) -> None:
+    layout: Layout = facts.layout
+    longest = max(
+        len(str(layout.socket(f"{facts.app}.{'0' * 12}", "stats")).encode()),
+        len(str(layout.public_link(facts.app) / "web").encode()),
+    )
+    if longest > SOCKET_PATH_BYTES:
+        raise StageFailed(
+            f"a socket of {facts.app} would have a path of {longest} bytes, Linux allows {SOCKET_PATH_BYTES}",
+            hint=f"choose a shorter `root` in agent.yaml (now {layout.root}) or a shorter app name",
+        )
