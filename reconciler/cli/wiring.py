@@ -84,6 +84,15 @@ class Installation:
 
         return Journal.open(self.layout.journal) if write else Journal.read(self.layout.journal)
 
+    def stop_serving(self) -> None:
+        """End nginx and the Emperor of this installation, and every app with them."""
+        from reconciler.host.nginx import Nginx, find_nginx  # noqa: PLC0415  only `demo --stop` and tests end them
+        from reconciler.host.uwsgi import Emperor, find_uwsgi  # noqa: PLC0415
+
+        http = self.configuration.http
+        Nginx(self.layout, find_nginx(), http.address, http.port, host_token(self.layout)).stop()
+        Emperor(self.layout, find_uwsgi()).stop()
+
     @contextmanager
     def engine(self, progress: Progress | None = None) -> Iterator[Engine]:
         """An engine over this host, with everything it holds open closed afterwards."""

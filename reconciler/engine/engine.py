@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-import structlog
-
 from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import collect
-from reconciler.engine.desired import DesiredApp
-from reconciler.engine.observing import plan_of
+from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.progress import Progress, Silence
-from reconciler.engine.pruning import refusal, removable, remove_app
+from reconciler.engine.pruning import remove_app
 from reconciler.engine.reading import Desired, Reader
+from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
 from reconciler.engine.results import AppResult, PassResult
-from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord, ReleaseRecord, ReleaseState
+from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
-from reconciler.model.errors import HostError, ReconcilerError, Retry, StageFailed, UsageError
-from reconciler.model.plan import AppPlan, Outcome, plan_removal
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.plan import Outcome
 
 APPS_AT_ONCE = 4
 """How many apps are applied side by side: builds wait for the network, starts wait for imports."""
 REMOVAL_DRAIN_SECONDS = 10.0
-
-AppliedApps = dict[str, dict[StageName, AppliedStage]]
 
 
 @dataclass(slots=True)
@@ -54,7 +48,7 @@ class Engine:
         started = time.monotonic()
         self._load()
         desired = self.reader.read(self._known, self._outputs, revision)
-        results = self._planned(desired, app)
+        results = self._planning(desired).plan(app)
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
 
     def reconcile(self, trigger: str, *, app: str | None = None) -> PassResult:
@@ -65,20 +59,19 @@ class Engine:
             desired = self.reader.read(self._known, self._outputs)
         except ReconcilerError as error:
             return self._unreadable(trigger, error, started)
-        planned = self._planned(desired, app)
+        planned = self._planning(desired).plan(app)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         done = {result.app: result for result in self._work(work, desired)} if work else {}
+        problems = (*desired.problems, *self._keep_serving())
         results = tuple(done.get(result.app, result) for result in planned)
         if app is None and not any(result.error for result in results if result.outcome is Outcome.CHANGED):
             self.reader.remember(desired)
         if work:
             self._collect(desired)
-        outcome = PassResult(desired.revision, results, desired.problems, seconds=time.monotonic() - began)
+        outcome = PassResult(desired.revision, results, problems, seconds=time.monotonic() - began)
         self._remember_errors(results)
-        problems = "; ".join(desired.problems) or None
-        self.journal.record_pass(
-            PassRecord(started, time.time(), trigger, desired.revision, outcome.outcomes, problems)
-        )
+        error = "; ".join(problems) or None
+        self.journal.record_pass(PassRecord(started, time.time(), trigger, desired.revision, outcome.outcomes, error))
         return outcome
 
     # loading and planning
@@ -95,53 +88,14 @@ class Engine:
             self._records = self.journal.apps()
             self._journal_version = version
 
-    def _planned(self, desired: Desired, only: str | None) -> list[AppResult]:
-        gone = removable(self._known, desired.apps, desired.held)
-        if only is not None and only not in {*desired.apps, *desired.held, *gone}:
-            known = ", ".join(sorted({*desired.apps, *desired.held})) or "none"
-            raise UsageError(f"there is no app {only} on this host", hint=f"the apps are: {known}")
-        results = [self._plan_app(app) for app in desired.apps.values()]
-        results += [AppResult(app, Outcome.FAILED, AppPlan(app), error=e) for app, e in desired.held.items()]
-        results += self._removals(gone, desired)
-        return sorted((r for r in results if only in (None, r.app)), key=lambda result: result.app)
-
-    def _plan_app(self, app: DesiredApp) -> AppResult:
-        applied = self._known.get(app.name, {})
-        record = self._records.get(app.name)
-        result = AppResult(app.name, Outcome.UNCHANGED, AppPlan(app.name), app.commit, app.release)
-        try:
-            plan = plan_of(app, applied, self.observer)
-        except (ReconcilerError, OSError) as error:
-            return result.failed(_as_reconciler_error(error))
-        result = replace(result, plan=plan)
-        if app.manifest.spec.suspend:
-            return replace(result, outcome=Outcome.SUSPENDED, note="spec.suspend is true")
-        if not plan.needed:
-            return result
-        if record is not None and record.quarantined_key == quarantine_key(app):
-            error = StageFailed(
-                record.quarantined_error or "it failed before",
-                hint=f"commit a correction, or run `reconciler retry {app.name}`",
-            )
-            return replace(result, outcome=Outcome.QUARANTINED, error=error)
-        return replace(result, outcome=Outcome.CHANGED)
-
-    def _removals(self, gone: list[str], desired: Desired) -> list[AppResult]:
-        prune = self.reader.configuration.prune
-        why_not = refusal(gone, len(self._known), prune, complete=desired.complete)
-        results = []
-        for app in gone:
-            result = AppResult(app, Outcome.CHANGED, plan_removal(app, self._known[app]))
-            if why_not is not None:
-                result = replace(result, outcome=Outcome.WAITING, plan=AppPlan(app), note=why_not)
-            results.append(result)
-        return results
+    def _planning(self, desired: Desired) -> Planning:
+        return Planning(desired, self._known, self._records, self.observer, self.reader.configuration.prune)
 
     # doing
 
     def _work(self, work: list[AppResult], desired: Desired) -> list[AppResult]:
         # removals come first: a renamed app may claim the server name of the old one
-        done = [self._remove(result, desired) for result in work if result.app not in desired.apps]
+        done = [self._remove(result) for result in work if result.app not in desired.apps]
         changing = [result for result in work if result.app in desired.apps]
         with ThreadPoolExecutor(APPS_AT_ONCE, thread_name_prefix="apply") as pool:
             done += pool.map(lambda result: self._apply(result, desired), changing)
@@ -149,43 +103,21 @@ class Engine:
 
     def _apply(self, result: AppResult, desired: Desired) -> AppResult:
         app = desired.apps[result.app]
-        applied = self._known.get(app.name, {})
-        applying = Applying(self.host, self.journal, self.progress, app, result.plan, applied)
+        applying = Applying(self.host, self.journal, self.progress, app, result.plan, self._known.get(app.name, {}))
         began = time.monotonic()
 
-        def record() -> None:
-            release = self._release(app, desired, ReleaseState.VERIFIED, time.monotonic() - began)
-            event = EventRecord(app.name, "verified", _sentence(app, result.plan), release.at, _detail(result.plan))
-            self.journal.record_verified(release, [stage.as_applied() for stage in app.stages], [event])
+        def verified() -> None:
+            record_verified(self.journal, app, desired.revision, result.plan, time.monotonic() - began)
 
         try:
-            applying.apply(record)
+            applying.apply(verified)
         except Exception as error:
-            result = result.failed(self._record_failure(app, desired, error, result.plan, time.monotonic() - began))
+            seconds = time.monotonic() - began
+            failure = record_failure(self.journal, app, desired.revision, result.plan, error, seconds)
+            result = result.failed(failure)
         return replace(result, seconds=applying.seconds, total_seconds=time.monotonic() - began)
 
-    def _record_failure(
-        self, app: DesiredApp, desired: Desired, error: Exception, plan: AppPlan, seconds: float
-    ) -> ReconcilerError:
-        failure = _as_reconciler_error(error)
-        release = self._release(app, desired, ReleaseState.FAILED, seconds, str(failure))
-        detail = {**_detail(plan), "tail": getattr(failure, "tail", ""), "hint": failure.hint}
-        event = EventRecord(app.name, "failed", str(failure), release.at, detail)
-        key = quarantine_key(app) if failure.retry is Retry.ON_CHANGE else None
-        self.journal.record_failed(release, key, [event])
-        return failure
-
-    @staticmethod
-    def _release(
-        app: DesiredApp, desired: Desired, state: ReleaseState, seconds: float, error: str | None = None
-    ) -> ReleaseRecord:
-        digests = {stage.stage.value: stage.digest for stage in app.stages}
-        return ReleaseRecord(
-            app.name, app.release, app.commit, desired.revision, digests, state, time.time(), seconds, error
-        )
-
-    def _remove(self, result: AppResult, desired: Desired) -> AppResult:
-        del desired
+    def _remove(self, result: AppResult) -> AppResult:
         began = time.monotonic()
         try:
             remove_app(self.host, result.app, REMOVAL_DRAIN_SECONDS)
@@ -194,8 +126,24 @@ class Engine:
             )
             self.journal.record_removed(result.app, event)
         except (ReconcilerError, OSError) as error:
-            result = result.failed(_as_reconciler_error(error))
+            result = result.failed(as_reconciler_error(error))
         return replace(result, total_seconds=time.monotonic() - began)
+
+    def _keep_serving(self) -> tuple[str, ...]:
+        """Start what a reboot or a person ended, and take over a changed listen address; sentences where it fails."""
+        if not self._known:
+            return ()
+        problems = []
+        for current, bring_back in (
+            (self.host.emperor.running, self.host.emperor.ensure_running),
+            (self.host.nginx.current, self.host.nginx.ensure_running),
+        ):
+            try:
+                if not current():
+                    bring_back()
+            except ReconcilerError as error:
+                problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
+        return tuple(problems)
 
     # recording
 
@@ -220,44 +168,3 @@ class Engine:
         retain = {app.name: app.manifest.spec.retain for app in desired.apps.values()}
         needed = {(stage.stage, stage.digest) for app in desired.apps.values() for stage in app.stages}
         collect(self.host.layout, self.journal, retain, needed)
-
-
-def quarantine_key(app: DesiredApp) -> str:
-    """What a failed attempt is remembered by: all inputs of all stages, and how the release was to be proven."""
-    spec = app.manifest.spec
-    keys = [stage.inputs.key for stage in app.stages]
-    return hashlib.sha256(repr((keys, spec.verify, spec.hooks)).encode()).hexdigest()
-
-
-def _as_reconciler_error(error: Exception) -> ReconcilerError:
-    if isinstance(error, ReconcilerError):
-        return error
-    if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
-        return HostError(
-            f"{place}{error.strerror or error}", hint="check the free space and the rights of the state folder"
-        )
-    structlog.get_logger().exception("unexpected_error")
-    return StageFailed(
-        f"unexpected {type(error).__name__}: {error}", hint="this is a bug of the reconciler; report it"
-    )
-
-
-def _sentence(app: DesiredApp, plan: AppPlan) -> str:
-    stages = ", ".join(change.stage.value for change in plan.changes if change.needed)
-    return f"release {app.release} of commit {app.commit[:7]} serves; changed: {stages}"
-
-
-def _detail(plan: AppPlan) -> dict[str, object]:
-    return {
-        "changes": [
-            {
-                "stage": change.stage.value,
-                "action": change.action.value,
-                "reasons": [reason.value for reason in change.reasons],
-                "detail": list(change.detail),
-            }
-            for change in plan.changes
-            if change.needed
-        ]
-    }

@@ -1,4 +1,4 @@
-"""From git to desired apps: poll, fetch what moved, read the manifests, resolve every app. Caches what has not moved."""
+"""From git to desired apps: poll, fetch what moved, read the manifests, resolve every app. Caches the rest."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Reader:
             raise HistoryRewritten(
                 f"branch {repository.branch} of the config repository was rewritten: {commit[:7]} does not contain "
                 f"{(before or '')[:7]}, which was deployed" + (f"; vanished: {'; '.join(gone)}" if gone else ""),
-                hint="push the old history again, or set repository.fastForwardOnly: false once to accept the new one",
+                hint="push the old history again, or accept the new one with repository.fastForwardOnly: false",
             )
         return commit
 

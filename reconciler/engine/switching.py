@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from reconciler.host.layout import Layout
 from reconciler.host.releases import public_release, remove_release, remove_vassal, switch, vassals_of, write_vassal
 from reconciler.host.services import Host
 from reconciler.host.uwsgi import drain, wait_until_ready
-from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
+from reconciler.model.errors import CommandFailed, HostError, ReconcilerError, StageFailed
 from reconciler.model.stage import AppliedStage, StageName, release_of
 from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.vassal import vassal_name, vassal_of
@@ -134,6 +135,8 @@ class Switch:
             return
         remove_vassal(self.layout, self.vassal)
         remove_release(self.layout, self.app.name, self.app.release)
+        with suppress(HostError):
+            self.host.emperor.wake()
 
     def _switch_back(self, before: str | None, *, site_was_installed: bool) -> None:
         if site_was_installed:
@@ -153,12 +156,15 @@ class Switch:
 
 def retire_all_but(host: Host, app: str, serving: str, seconds: float) -> None:
     """End every vassal of an app except the one that serves, after at most ``seconds`` of draining."""
-    for vassal in vassals_of(host.layout, app):
-        if vassal != serving:
-            drain(host.layout.socket(vassal, "stats"), time.monotonic() + seconds)
-            remove_vassal(host.layout, vassal)
-            if "." in vassal:
-                remove_release(host.layout, app, vassal.partition(".")[2])
+    leaving = [vassal for vassal in vassals_of(host.layout, app) if vassal != serving]
+    for vassal in leaving:
+        drain(host.layout.socket(vassal, "stats"), time.monotonic() + seconds)
+        remove_vassal(host.layout, vassal)
+        if "." in vassal:
+            remove_release(host.layout, app, vassal.partition(".")[2])
+    if leaving:
+        with suppress(HostError):
+            host.emperor.wake()
 
 
 def _size(path: Path) -> int:

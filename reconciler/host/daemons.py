@@ -1,4 +1,4 @@
-"""Daemons that outlive the agent: started detached, found again by the next agent, never mistaken for another process.
+"""Daemons that outlive the agent: started detached, found again by the next one, never mistaken for other processes.
 
 A record of three words, ``pid start-time boot-id``, names the process. A pid alone may have been given to another
 process by now; the time that a process started, in clock ticks since the boot, tells the two apart. The daemon
@@ -65,7 +65,7 @@ class Daemon:
                 return running
             return self._launch(tuple(command), open_files, lock)
 
-    def signal(self, number: signal.Signals) -> bool:
+    def send(self, number: signal.Signals) -> bool:
         """Send a signal to exactly this process; ``False`` when it does not run."""
         with self._handle() as handle:
             if handle is None:
@@ -87,6 +87,24 @@ class Daemon:
                     break
         self.record.unlink(missing_ok=True)
         return True
+
+    def end_orphans(self, program: Path, number: signal.Signals, seconds: float) -> None:
+        """End what a daemon that was killed left behind: processes of its session that run the same ``program``."""
+        recorded = self._recorded()
+        if recorded is None or recorded[2] != _boot() or _identity(recorded[0]) is not None:
+            return
+        handles = [handle for pid in _session(recorded[0]) if (handle := _open_if_runs(pid, program)) is not None]
+        try:
+            for asked, patience in ((number, seconds), (signal.SIGKILL, START_SECONDS)):
+                for handle in handles:
+                    with contextlib.suppress(ProcessLookupError):
+                        signal.pidfd_send_signal(handle, asked)
+                deadline = time.monotonic() + patience
+                if all([_ended(handle, max(deadline - time.monotonic(), 0)) for handle in handles]):
+                    break
+        finally:
+            for handle in handles:
+                os.close(handle)
 
     def _launch(self, command: tuple[str, ...], open_files: int | str, lock: int) -> int:
         launcher = ("/bin/sh", "-c", LAUNCHER, "sh", str(self.record), _boot(), str(open_files), *command)
@@ -186,6 +204,35 @@ def _identity(pid: int) -> tuple[int, int, str] | None:
 
 def _boot() -> str:
     return BOOT_ID.read_text().strip()
+
+
+def _session(leader: int) -> list[int]:
+    """The processes of a session; as long as there is one, no new process gets the leader's pid."""
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit():
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
+                    found.append(int(process.name))
+    return found
+
+
+def _open_if_runs(pid: int, program: Path) -> int | None:
+    try:
+        handle = os.pidfd_open(pid)
+    except OSError:
+        return None
+    try:
+        # the kernel adds " (deleted)" when the program was replaced by a newer one meanwhile
+        if Path(f"/proc/{pid}/exe").readlink() in (program, Path(f"{program} (deleted)")):
+            return handle
+    except FileNotFoundError:
+        # it is about to end, but may not have closed its sockets yet
+        return handle
+    except OSError:
+        pass
+    os.close(handle)
+    return None
 
 
 def _ended(handle: int, seconds: float) -> bool:

@@ -6,7 +6,6 @@ for settings or written to. Building a source distribution runs code of stranger
 
 from __future__ import annotations
 
-import os
 import posixpath
 import shutil
 import tempfile
@@ -29,7 +28,7 @@ PASSED_VARIABLES = (
     "PATH", "LANG", "LC_ALL",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR",
-    "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY", "UV_NO_INDEX",
+    "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INDEX_STRATEGY",
     "UV_FIND_LINKS", "UV_INSECURE_HOST", "UV_SYSTEM_CERTS", "UV_NATIVE_TLS", "UV_OFFLINE", "UV_CONFIG_FILE",
     "UV_HTTP_TIMEOUT", "UV_HTTP_RETRIES", "UV_CONCURRENT_DOWNLOADS", "UV_CONCURRENT_BUILDS", "UV_CONCURRENT_INSTALLS",
 )  # fmt: skip
@@ -51,7 +50,7 @@ _GUARD = "[tool.uv.workspace]\nmembers = []\n"
 
 
 def uv_environment(base: Mapping[str, str], cache: Path, scratch: Path) -> dict[str, str]:
-    """The environment for uv: what :data:`PASSED_VARIABLES` names of ``base``, and pip's settings of the same meaning.
+    """The environment for uv: those of :data:`PASSED_VARIABLES` that ``base`` has, and pip's in their place.
 
     ``scratch`` becomes the home and the folder for temporary files; it must exist while uv runs.
     """
@@ -97,6 +96,9 @@ def build_environment(
     """
     if closure.needs_source and source is None:
         raise ValueError(f"{closure.entry} installs from the app's folder, which was not given")
+    # versions of uv differ in what they do to a folder that has something in it
+    if destination.exists() and any(destination.iterdir()):
+        raise ValueError(f"{destination} is not empty")
     # resolved, because uv reports real paths and a scratch name in a sentence would help nobody
     scratch = Path(tempfile.mkdtemp(prefix="environment-", dir=env.get("TMPDIR"))).resolve()
     try:
@@ -140,7 +142,13 @@ class _Uv:
 
     def make(self) -> None:
         options = ("--relocatable", "--no-project", "--python", str(self.interpreter.executable))
-        self.run("venv", *options, str(self.destination), entry=f"Python {self.interpreter.version}")
+        try:
+            self.run(
+                "venv", *options, str(self.destination), entry=f"an environment of Python {self.interpreter.version}"
+            )
+        except StageFailed as error:
+            error.hint = f"run `reconciler doctor`, which tries {self.interpreter.executable}"
+            raise
 
     def install(self, closure: Closure) -> None:
         entry = closure.entry
@@ -157,7 +165,7 @@ class _Uv:
                 "--python",
                 str(python_of(self.destination)),
             )
-            self.run("sync", *options, *self._linking(), entry=entry, cwd=folder)
+            self.run("sync", *options, *self._installing(), entry=entry, cwd=folder)
         elif closure.kind is Kind.PYPROJECT:
             what = (".",) if closure.needs_source else ("--requirements", "pyproject.toml")
             self.pip_install(*what, entry=entry, cwd=folder)
@@ -169,11 +177,9 @@ class _Uv:
 
     def add_uwsgi(self, requirement: str) -> None:
         if _has_uwsgi(self.destination):
-            # the last run compiles everything in the environment, so here it has to be done for its own sake
-            self.pip_install("--compile-bytecode", "--offline", "--requirements", os.devnull, entry="bytecode")
             return
         try:
-            self.offline_first("--compile-bytecode", "--no-deps", "--no-build", requirement, entry=requirement)
+            self.offline_first("--no-deps", "--no-build", requirement, entry=requirement)
         except StageFailed as error:
             if error.retry is Retry.NEXT_PASS:
                 raise
@@ -193,12 +199,12 @@ class _Uv:
 
     def pip_install(self, *arguments: str, entry: str, cwd: Path | None = None, quiet: bool = False) -> None:
         target = ("--python", str(python_of(self.destination)))
-        self.run("pip", "install", *target, *self._linking(), *arguments, entry=entry, cwd=cwd, quiet=quiet)
+        self.run("pip", "install", *target, *self._installing(), *arguments, entry=entry, cwd=cwd, quiet=quiet)
 
-    def _linking(self) -> tuple[str, str]:
+    def _installing(self) -> tuple[str, ...]:
         # asked for across file systems, uv copies too, but warns with every build
         same = self.cache.stat().st_dev == self.destination.stat().st_dev
-        return ("--link-mode", "hardlink" if same else "copy")
+        return ("--compile-bytecode", "--link-mode", "hardlink" if same else "copy")
 
     def run(self, *arguments: str, entry: str, cwd: Path | None = None, quiet: bool = False) -> None:
         options = ("--color", "never", "--no-progress", "--no-python-downloads", "--cache-dir", str(self.cache))
@@ -231,7 +237,7 @@ def _hint(output: str, entry: str) -> str:
     if "Failed to build" in output:
         return "add what the build needs to build.systemPackages, or choose a version that has a wheel"
     if "Hash mismatch" in output:
-        return f"the index serves another file than the one that {entry} was made from; find out why before locking again"
+        return f"the index serves another file than {entry} was made from; find out why before you lock again"
     return f"change {entry} and push"
 
 

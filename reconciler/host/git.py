@@ -15,7 +15,7 @@ from reconciler.host.git_commands import network
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
 from reconciler.host.git_objects import TreeEntry, headers, list_tree, parse_refs, read_blobs, read_refs, tree_name
 from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, StageFailed
-from reconciler.model.revision import select
+from reconciler.model.revision import Selected, is_range, select
 
 __all__ = ["Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
 
@@ -58,11 +58,14 @@ class Mirrors:
         # refs that a mirror is known to hold; dictionaries, whose single operations are safe between threads
         self._known: dict[str, Mapping[str, str]] = {}
         self._commits: dict[tuple[str, str], str] = {}
+        # what a revision meant among refs that are still the same object: many apps share both
+        self._selected: dict[tuple[str, str], tuple[Mapping[str, str], Selected | None]] = {}
 
     def close(self) -> None:
         """Forget what is remembered; no call leaves a process or an open file behind."""
         self._known.clear()
         self._commits.clear()
+        self._selected.clear()
 
     def poll(self, address: str, *, timeout: float = POLL_SECONDS) -> RemoteRefs:
         """Ask the server for its refs, with one ``git ls-remote`` and no write; raises
@@ -102,10 +105,7 @@ class Mirrors:
                 f"{parsed.shown}: {revision!r} is not a revision", hint="write a branch, tag, commit or version range"
             )
         known = refs.refs if refs is not None else self.read(parsed, read_refs)
-        try:
-            selected = select(revision, known)
-        except RevisionNotFound as error:
-            raise RevisionNotFound(f"{parsed.shown}: {error.message}", hint=error.hint) from None
+        selected = self._select(parsed, revision, known)
         if selected is not None:
             return Resolved(selected.commit, selected.ref)
         commit = self._commit(parsed, revision) if _ABBREVIATED.fullmatch(revision) else None
@@ -220,6 +220,19 @@ class Mirrors:
         if git_mirror.is_there(mirror) and self.read(parsed, lambda mirror: git_history.has_commits(mirror, commit)):
             return
         self.update(address, self.poll(address), timeout=timeout)
+
+    def _select(self, parsed: Address, revision: str, refs: Mapping[str, str]) -> Selected | None:
+        place = (parsed.mirror_name, revision)
+        known = self._selected.get(place)
+        if known is not None and known[0] is refs:
+            return known[1]
+        try:
+            selected = select(revision, refs)
+        except RevisionNotFound as error:
+            raise RevisionNotFound(f"{parsed.shown}: {error.message}", hint=error.hint) from None
+        if is_range(revision):
+            self._selected[place] = (refs, selected)
+        return selected
 
     def _commit(self, parsed: Address, digits: str) -> str | None:
         mirror_name = parsed.mirror_name

@@ -73,8 +73,10 @@ def parse_address(text: str) -> Address:
 
 
 def _with_host(parts: SplitResult, text: str, shown: str) -> Address:
-    if parts.scheme == "ssh" or parts.password is None:
+    if parts.password is None:
         return Address(text, shown, parts.scheme)
+    if parts.scheme == "ssh":
+        raise RepositoryRefused(f"{shown!r}: ssh takes no password in an address", hint="use a key, without password")
     pair = f"{unquote(parts.username or '')}:{unquote(parts.password)}"
     header = "Authorization: Basic " + base64.b64encode(pair.encode()).decode()
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

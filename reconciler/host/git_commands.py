@@ -29,6 +29,7 @@ CONNECT_SECONDS = 15
 NO_REPOSITORY = Path("/dev/null")
 """Where git is told to look when a command needs no repository, so that it does not find one by itself."""
 
+_ROOT = Path("/")
 _SETTINGS = {
     "core.hooksPath": "/dev/null",
     "core.fsmonitor": "false",
@@ -47,6 +48,7 @@ _REPOSITORY_VARIABLES = (
     "GIT_COMMON_DIR",
     "GIT_CONFIG",
     "GIT_CONFIG_PARAMETERS",
+    "GIT_DIR",
     "GIT_GRAFT_FILE",
     "GIT_IMPLICIT_WORK_TREE",
     "GIT_INDEX_FILE",
@@ -87,21 +89,23 @@ def network(
     *,
     repository: Path = NO_REPOSITORY,
     settings: Mapping[str, str] | None = None,
+    inside: bool = False,
     timeout: float,
 ) -> bytes:
     """Run a git command that talks to ``address``, with more ``settings`` of git; return its standard output.
 
+    ``inside`` starts it in ``repository`` in place of naming that to git and to every program that git starts.
     Raises :class:`RepositoryUnreachable` after ``timeout`` seconds, and :class:`CommandFailed` on any other failure
     (:func:`~reconciler.host.git_failures.unreachable` makes a sentence of it).
     """
-    environment = {**_ENVIRONMENT, "GIT_DIR": str(repository)}
+    environment = dict(_ENVIRONMENT) if inside else {**_ENVIRONMENT, "GIT_DIR": str(repository)}
     if address.protocol == "ssh":
         environment["GIT_SSH_COMMAND"] = _ssh_command()
     if address.authorization is not None:
         settings = {**(settings or {}), f"http.{address.url}.extraHeader": address.authorization}
     environment |= _settings_by_environment(settings or {})
     try:
-        return _run(arguments, environment, timeout=timeout)
+        return _run(arguments, environment, folder=repository if inside else _ROOT, timeout=timeout)
     except CommandTimedOut as error:
         raise RepositoryUnreachable(
             f"{address.shown} did not answer within {timeout:g} s",
@@ -131,13 +135,15 @@ def local(
 
 
 @cache
-def _git() -> Git:
+def _git() -> tuple[type[Git], type[Exception]]:
+    """GitPython's class for commands, and what it raises when there is no git."""
     # imported here because it takes 130 ms and runs git once, which a command that needs no git should not pay
     try:
         from git.cmd import Git  # noqa: PLC0415
+        from git.exc import GitCommandNotFound  # noqa: PLC0415
     except ImportError as error:
-        raise HostError("git is not on this host", hint="install it: apt-get install git") from error
-    return Git("/")
+        raise HostError("git is not on this host", hint="apt-get install git") from error
+    return Git, GitCommandNotFound
 
 
 def _run(
@@ -145,12 +151,13 @@ def _run(
     environment: Mapping[str, str],
     *,
     timeout: float,
+    folder: Path = _ROOT,
     stdin: bytes | None = None,
     on_mirror: bool = False,
 ) -> bytes:
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-    command = [*_without_variables(), "git", *settings, *arguments]
-    with _started(command, environment, has_stdin=stdin is not None) as process:
+    command = [*_without_variables(environment), "git", *settings, *arguments]
+    with _started(command, environment, folder, has_stdin=stdin is not None) as process:
         try:
             stdout, stderr = process.communicate(stdin, timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -168,17 +175,21 @@ def _run(
 
 @contextmanager
 def _started(
-    command: Sequence[str], environment: Mapping[str, str], *, has_stdin: bool
+    command: Sequence[str], environment: Mapping[str, str], folder: Path, *, has_stdin: bool
 ) -> Iterator[subprocess.Popen[bytes]]:
     # GitPython's own time limit looks for children with pgrep, which a host may lack, and misses grandchildren;
     # a session of git's own is ended as a whole, and without a terminal ssh cannot ask anything
-    handle = _git().execute(
-        command,
-        istream=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
-        as_process=True,
-        env=environment,
-        start_new_session=True,
-    )
+    program, not_found = _git()
+    try:
+        handle = program(folder).execute(
+            command,
+            istream=subprocess.PIPE if has_stdin else subprocess.DEVNULL,
+            as_process=True,
+            env=environment,
+            start_new_session=True,
+        )
+    except not_found as error:
+        raise HostError("git is not on this host", hint="apt-get install git") from error
     process = handle.proc
     if process is None:
         raise RuntimeError("GitPython gives a process when it is asked for one")
@@ -186,9 +197,9 @@ def _started(
         yield process
 
 
-def _without_variables() -> list[str]:
+def _without_variables(kept: Mapping[str, str]) -> list[str]:
     """A prefix that takes variables away, which GitPython cannot do: it can only add to this process's own."""
-    present = [name for name in _REPOSITORY_VARIABLES if name in os.environ]
+    present = [name for name in _REPOSITORY_VARIABLES if name in os.environ and name not in kept]
     return ["env", *(f"--unset={name}" for name in present)] if present else []
 
 

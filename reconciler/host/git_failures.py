@@ -7,7 +7,14 @@ import re
 from collections.abc import Mapping
 
 from reconciler.host.git_addresses import Address, masked
-from reconciler.model.errors import CommandFailed, RepositoryUnreachable, RevisionNotFound, last_line
+from reconciler.model.errors import (
+    CommandFailed,
+    RepositoryError,
+    RepositoryRefused,
+    RepositoryUnreachable,
+    RevisionNotFound,
+    last_line,
+)
 from reconciler.model.revision import BRANCHES, is_range, newest_versions
 
 HINT_NAMES = 5
@@ -16,8 +23,9 @@ SHORT_COMMIT_DIGITS = 7
 _BOILERPLATE = re.compile(
     r"Please make sure you have the correct access rights|and the repository exists\.|"
     r"Could not read from remote repository|To add an exception for this directory|"
-    r"git config --global --add safe\.directory|^@+$|^\s*$"
+    r"error processing config file|failed to fetch some objects|git config --global --add safe\.directory|^@+$|^\s*$"
 )
+_REFUSED_OBJECT = re.compile(r"object [0-9a-f]{40,64}: [A-Za-z]+: ")
 _PREFIXES = re.compile(r"^(fatal|error|remote|ERROR|batch response): +")
 _CAUSES = (
     (
@@ -75,8 +83,16 @@ _STUCK = re.compile(
 )
 
 
-def unreachable(address: Address, failure: CommandFailed) -> RepositoryUnreachable:
-    """What a failed command says about the server: git's own last useful line, and a hint that fits the cause."""
+def unreachable(address: Address, failure: CommandFailed) -> RepositoryError:
+    """What a failed command says about the server: git's own last useful line, and a hint that fits the cause.
+
+    :class:`RepositoryUnreachable`, or :class:`RepositoryRefused` when the server gives what git's checks refuse.
+    """
+    if _REFUSED_OBJECT.search(failure.tail):
+        return RepositoryRefused(
+            f"{address.shown} holds an object that git refuses: {useful_line(failure.tail)}",
+            hint="run `git fsck` in it",
+        )
     hint = hint_of(failure.tail) or "run `git ls-remote` with this address as the agent's user to see more"
     hint = hint.replace("PATH", address.url.removeprefix("file://"))
     return RepositoryUnreachable(f"{address.shown} cannot be read: {useful_line(failure.tail)}", hint=hint)
@@ -90,7 +106,8 @@ def hint_of(stderr: str) -> str | None:
 def useful_line(stderr: str) -> str:
     """The line of git's errors that says most, without credentials and control characters."""
     lines = [line.strip() for line in stderr.splitlines() if not _BOILERPLATE.search(line)]
-    chosen = _PREFIXES.sub("", lines[-1]) if lines else last_line(stderr)
+    refused = [line for line in lines if _REFUSED_OBJECT.search(line)]
+    chosen = _PREFIXES.sub("", [*lines, *refused][-1]) if lines else last_line(stderr)
     return printable(masked(chosen)) or "git gave no reason"
 
 

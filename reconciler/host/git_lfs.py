@@ -17,7 +17,7 @@ from pathlib import Path
 from reconciler.host.files import temporary_sibling
 from reconciler.host.git_addresses import Address, parse_address
 from reconciler.host.git_commands import network
-from reconciler.host.git_failures import hint_of, unreachable, useful_line
+from reconciler.host.git_failures import hint_of, printable, unreachable, useful_line
 from reconciler.host.git_objects import read_settings
 from reconciler.model.errors import CommandFailed, RepositoryRefused, StageFailed
 
@@ -48,13 +48,24 @@ def replace_pointers(
     Raises :class:`StageFailed` when git-lfs is missing or an object is missing or wrong, and
     :class:`RepositoryUnreachable` when the server is.
     """
-    pointers = tuple(find_pointers(destination))
     store = mirror / "lfs" / "objects"
-    if any(not _stored(store, pointer.sha256).exists() for pointer in pointers):
-        _fetch(mirror, address, commit, directory, timeout=timeout)
-    for pointer in pointers:
-        shown = pointer.path.relative_to(destination)
-        _replace(pointer, _stored(store, pointer.sha256), f"{address.shown}: the LFS object of {shown}")
+    wanted = [
+        (
+            pointer,
+            _stored(store, pointer.sha256),
+            f"{address.shown}: the LFS object of {_shown(pointer, destination)}",
+        )
+        for pointer in find_pointers(destination)
+    ]
+    missing = [what for _, stored, what in wanted if not stored.exists()]
+    if missing:
+        _fetch(mirror, address, commit, directory, what=missing[0], timeout=timeout)
+    for pointer, stored, what in wanted:
+        _replace(pointer, stored, what)
+
+
+def _shown(pointer: Pointer, folder: Path) -> str:
+    return printable(str(pointer.path.relative_to(folder)))
 
 
 def find_pointers(folder: Path) -> Iterator[Pointer]:
@@ -73,14 +84,22 @@ def _stored(store: Path, sha256: str) -> Path:
     return store / sha256[:2] / sha256[2:4] / sha256
 
 
-def _fetch(mirror: Path, address: Address, commit: str, directory: str, *, timeout: float) -> None:
+def _fetch(mirror: Path, address: Address, commit: str, directory: str, *, what: str, timeout: float) -> None:
     if shutil.which("git-lfs") is None:
         raise StageFailed(
             f"{address.shown} keeps large files with LFS, and git-lfs is not on this host",
             hint="apt-get install git-lfs",
         )
-    url = address.url if address.protocol != "file" else f"file://{address.url.removeprefix('file://')}"
-    settings = {"remote.origin.url": url, "lfs.storage": str(mirror / "lfs"), "lfs.fetchrecentalways": "false"}
+    local = address.protocol == "file"
+    settings = {"remote.origin.url": address.url, "lfs.fetchrecentalways": "false"}
+    if local:
+        # git-lfs starts itself on the other repository, and must not take the mirror for that one
+        settings |= {
+            "remote.origin.url": f"file://{address.url.removeprefix('file://')}",
+            "safe.bareRepository": "all",
+        }
+    else:
+        settings["lfs.storage"] = str(mirror / "lfs")
     server = _server(mirror, address, commit)
     if server is not None:
         settings["lfs.url"] = server
@@ -89,13 +108,13 @@ def _fetch(mirror: Path, address: Address, commit: str, directory: str, *, timeo
     chosen = (f"--include={directory}",) if plain else ()
     command = ("lfs", "fetch", *chosen, "--exclude=", "origin", commit)
     try:
-        network(address, command, repository=mirror, settings=settings, timeout=timeout)
+        network(address, command, repository=mirror, settings=settings, inside=local, timeout=timeout)
     except CommandFailed as failure:
-        if hint_of(failure.tail) is not None and "404" not in failure.tail and address.protocol != "file":
+        if hint_of(failure.tail) is not None and "404" not in failure.tail and not local:
             raise unreachable(address, failure) from failure
         raise StageFailed(
-            f"{address.shown}: its LFS objects cannot be fetched: {useful_line(failure.tail)}",
-            hint="push them with `git lfs push --all origin`",
+            f"{what} cannot be fetched: {useful_line(failure.tail)}",
+            hint="push it with `git lfs push --all origin`",
             tail=failure.tail,
         ) from failure
 

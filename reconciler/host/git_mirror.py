@@ -36,6 +36,7 @@ _TOLERATED = (
     "missingNameBeforeEmail",
     "missingSpaceBeforeDate",
     "missingSpaceBeforeEmail",
+    "nulInCommit",
     "zeroPaddedDate",
     "zeroPaddedFilemode",
 )

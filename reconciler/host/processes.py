@@ -170,7 +170,7 @@ def _collect(
                     pending = bytearray(rest[-TAIL_BYTES:])
                     for line in lines:
                         on_line(line.decode("utf-8", "replace"))
-            if process.poll() is not None and not _readable(selector):
+            if selector.get_map() and process.poll() is not None and not _readable(selector):
                 # a grandchild still holds the pipe; the program itself has ended
                 break
     return bytes(stdout), _text(tail)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.host.files import tail_of
-from reconciler.host.uwsgi_stats import VASSAL_SUFFIX, EmperorStats, VassalState, WorkerStats, worker_stats
 from reconciler.host.layout import Layout
+from reconciler.host.uwsgi_stats import VASSAL_SUFFIX, EmperorStats, VassalState, WorkerStats, worker_stats
 from reconciler.model.errors import HostError, VerificationFailed
 
 POLL_SECONDS = 0.02
@@ -108,7 +108,8 @@ def _missing(state: VassalState | None, stats: Path, http: Path) -> str:
     """What is still to come before the vassal can take requests; empty when nothing is."""
     if state is None or state.stopping:
         return "the Emperor has not started it"
-    if not state.ready:
+    # after a reload the Emperor goes without `ready`, and says only that a worker takes requests
+    if not (state.ready or state.accepting):
         return "it is loading the app"
     if not http.exists():
         return f"its socket {http.name} is not there"

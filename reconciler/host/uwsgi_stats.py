@@ -81,7 +81,7 @@ class WorkerStats:
 
 
 def emperor_stats(path: Path) -> EmperorStats:
-    """Ask the Emperor; it looks at its folder after every answer. Raises :class:`HostError` when it does not answer."""
+    """Ask the Emperor, which looks at its folder after every answer; :class:`HostError` when it does not answer."""
     answer = _ask(path, "the uWSGI Emperor")
     return EmperorStats(
         answer["pid"],

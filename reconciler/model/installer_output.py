@@ -57,6 +57,8 @@ def _statements(output: str) -> list[str]:
 def _last_indented(output: str) -> str:
     """The last line of what a build printed, which uv quotes indented."""
     _, _, quoted = output.rpartition("[stderr]")
+    own_words = re.search(r"(?m)^\s*hint:", quoted)
+    quoted = quoted[: own_words.start()] if own_words else quoted
     lines = [line.strip() for line in quoted.splitlines() if line.startswith("  ") and line.strip()]
     return lines[-1] if lines else ""
 

@@ -1,7 +1,8 @@
 """The manifest of an app, as validated values.
 
 The classes are the schema: pydantic reads their annotations at the edge (:mod:`reconciler.model.manifest_reading`),
-everything behind it deals with frozen values. In YAML the fields are written in camelCase.
+everything behind it deals with frozen values. In YAML the fields are written in camelCase. What ``about`` says is the
+description that an editor shows.
 """
 
 from __future__ import annotations
@@ -10,17 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
-from pydantic import ConfigDict, Field, StrictBool, StrictInt, StrictStr
+from pydantic import ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
 from pydantic.alias_generators import to_camel
 
 from reconciler.model import fields
+from reconciler.model.fields import about
 
 STRICT = ConfigDict(extra="forbid", alias_generator=to_camel)
 
-API_VERSION = "reconciler/v1"
-KIND = "App"
+API_VERSION: Final = "reconciler/v1"
+KIND: Final = "App"
 
 
 class Strategy(StrEnum):
@@ -51,8 +53,10 @@ class Metadata:
     """The name of the app, and labels for people."""
 
     __pydantic_config__ = STRICT
-    name: fields.Name
-    labels: dict[str, fields.Line] = field(default_factory=dict)
+    name: Annotated[fields.Name, about("The app's name, unique in the repository.")]
+    labels: Annotated[dict[str, fields.Line], about("Labels for people, such as the team.")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,15 @@ class Source:
     """Where the app's code comes from."""
 
     __pydantic_config__ = STRICT
-    repository: fields.Repository
-    revision: fields.Revision = "main"
-    directory: fields.RelativePath = "."
-    submodules: StrictBool = False
-    lfs: StrictBool = False
+    repository: Annotated[
+        fields.Repository, about("Its git repository by https, ssh or file; '.' is the config repository itself.")
+    ]
+    revision: Annotated[fields.Revision, about("A branch, a tag, a commit, or a range of versions such as ^1.4.")] = (
+        "main"
+    )
+    directory: Annotated[fields.RelativePath, about("The app's folder in the repository.")] = "."
+    submodules: Annotated[StrictBool, about("Whether submodules are checked out too.")] = False
+    lfs: Annotated[StrictBool, about("Whether files in Git LFS are fetched.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +80,10 @@ class Interpreter:
     """An interpreter other than a CPython that is already on the host."""
 
     __pydantic_config__ = STRICT
-    implementation: Literal["cpython", "pypy"] = "cpython"
-    version: fields.PythonVersion | None = None
-    source: fields.Line | None = None
-    sha256: fields.Sha256 | None = None
+    implementation: Annotated[Literal["cpython", "pypy"], about("The implementation of Python.")] = "cpython"
+    version: Annotated[fields.PythonVersion | None, about('Its version in quotes, such as "3.11".')] = None
+    source: Annotated[fields.Line | None, about("The address of a source archive to build it from.")] = None
+    sha256: Annotated[fields.Sha256 | None, about("The sha256 of the source archive.")] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +91,22 @@ class Build:
     """How the app's environment is made."""
 
     __pydantic_config__ = STRICT
-    python: fields.PythonVersion | Interpreter | None = None
-    requirements: fields.RelativePath | None = None
-    system_packages: tuple[fields.PackageName, ...] = ()
-    commands: tuple[fields.Command, ...] = ()
+    python: Annotated[
+        Annotated[
+            Annotated[fields.PythonVersion, Tag(fields.TEXT_TAG)] | Annotated[Interpreter, Tag(fields.MAPPING_TAG)],
+            Discriminator(fields.text_or_mapping),
+        ]
+        | None,
+        about('The version of CPython in quotes, such as "3.11", or a description of the interpreter.'),
+    ] = None
+    requirements: Annotated[
+        fields.RelativePath | None,
+        about("What to install; uv.lock, requirements.txt or pyproject.toml is found without it, in that order."),
+    ] = None
+    system_packages: Annotated[tuple[fields.PackageName, ...], about("System packages that the app needs.")] = ()
+    commands: Annotated[
+        tuple[fields.Command, ...], about("Commands that run in the app's folder once its environment is there.")
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +114,21 @@ class StaticFolder:
     """A folder of files that nginx serves by itself."""
 
     __pydantic_config__ = STRICT
-    source: fields.RelativePath
-    url: fields.UrlPath
-    command: fields.Command | None = None
-    minify: StrictBool = True
-    bundles: dict[fields.RelativePath, tuple[fields.RelativePath, ...]] = field(default_factory=dict)
-    fingerprint: StrictBool = False
-    precompress: tuple[Encoding, ...] = (Encoding.GZIP,)
+    source: Annotated[fields.RelativePath, about("The folder, below the app's folder.")]
+    url: Annotated[fields.UrlPath, about("Where it is served; begins and ends with '/'.")]
+    command: Annotated[
+        fields.Command | None,
+        about("A command that fills the folder, such as python manage.py collectstatic --noinput."),
+    ] = None
+    minify: Annotated[StrictBool, about("Whether stylesheets, scripts, SVG and HTML are minified.")] = True
+    bundles: Annotated[
+        dict[fields.RelativePath, tuple[fields.RelativePath, ...]],
+        about("Files to make by joining others in order: {site.css: [a.css, b.css]}."),
+    ] = field(default_factory=dict)
+    fingerprint: Annotated[StrictBool, about("Whether file names carry a hash of the content.")] = False
+    precompress: Annotated[tuple[Encoding, ...], about("The codings to compress files with ahead of time.")] = (
+        Encoding.GZIP,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +136,18 @@ class Uwsgi:
     """How uWSGI runs the app. ``drain`` is how long an old release may finish its requests."""
 
     __pydantic_config__ = STRICT
-    module: fields.Module
-    processes: fields.Count = 2
-    threads: fields.Count = 2
-    strategy: Strategy = Strategy.SWITCH
-    drain: fields.Duration = timedelta(seconds=30)
-    options: dict[fields.OptionName, StrictBool | StrictInt | fields.Line | tuple[fields.Line, ...]] = field(
-        default_factory=dict
+    module: Annotated[fields.Module, about("The WSGI callable as module:callable, such as wsgi:app.")]
+    processes: Annotated[fields.Count, about("How many worker processes run.")] = 2
+    threads: Annotated[fields.Count, about("How many threads each worker has.")] = 2
+    strategy: Annotated[
+        Strategy, about("switch: the new release runs beside the old one until it is verified; touch: one at a time.")
+    ] = Strategy.SWITCH
+    drain: Annotated[fields.Duration, about("How long an old release may finish its requests, such as 30s.")] = (
+        timedelta(seconds=30)
     )
+    options: Annotated[
+        dict[fields.OptionName, fields.OptionValue], about("Further uWSGI options, such as max-requests: 5000.")
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +155,8 @@ class Tls:
     """A certificate and its key, as paths on the host."""
 
     __pydantic_config__ = STRICT
-    certificate: fields.AbsolutePath
-    key: fields.AbsolutePath
+    certificate: Annotated[fields.AbsolutePath, about("The path of the certificate chain.")]
+    key: Annotated[fields.AbsolutePath, about("The path of the private key.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,12 +164,17 @@ class Nginx:
     """The site that nginx serves for the app."""
 
     __pydantic_config__ = STRICT
-    listen: fields.Port = 80
-    server_names: tuple[fields.ServerName, ...] = ()
-    template: fields.RelativePath | None = None
-    tls: Tls | None = None
-    client_max_body_size: fields.Size = "1m"
-    access_log: StrictBool = True
+    listen: Annotated[fields.Port, about("The port; the embedded profile listens on http.port of agent.yaml.")] = 80
+    server_names: Annotated[
+        tuple[fields.ServerName, ...],
+        about("The host names of the site; without any, it answers to every name that no other site has."),
+    ] = ()
+    template: Annotated[
+        fields.RelativePath | None, about("A site template in the config repository's folder templates.")
+    ] = None
+    tls: Annotated[Tls | None, about("The certificate to serve HTTPS with.")] = None
+    client_max_body_size: Annotated[fields.Size, about("The largest request body, such as 10m.")] = "1m"
+    access_log: Annotated[StrictBool, about("Whether requests are logged.")] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +182,10 @@ class Hooks:
     """Commands that run once per release, before and after traffic moves to it."""
 
     __pydantic_config__ = STRICT
-    before_switch: tuple[fields.Command, ...] = ()
-    after_switch: tuple[fields.Command, ...] = ()
+    before_switch: Annotated[
+        tuple[fields.Command, ...], about("Commands that run before traffic moves, such as migrations.")
+    ] = ()
+    after_switch: Annotated[tuple[fields.Command, ...], about("Commands that run once traffic has moved.")] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,10 +193,12 @@ class Probe:
     """A request that a release must answer as given."""
 
     __pydantic_config__ = STRICT
-    path: fields.RequestPath = "/"
-    status: Annotated[int, Field(strict=True, ge=100, le=599)] = 200
-    contains: StrictStr | None = None
-    header: dict[fields.HeaderName, fields.Line] = field(default_factory=dict)
+    path: Annotated[fields.RequestPath, about("The path to ask for.")] = "/"
+    status: Annotated[int, Field(strict=True, ge=100, le=599), about("The status that the answer must have.")] = 200
+    contains: Annotated[StrictStr | None, about("Text that the answer must contain.")] = None
+    header: Annotated[dict[fields.HeaderName, fields.Line], about("Request headers to send.")] = field(
+        default_factory=dict
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,8 +206,12 @@ class Verify:
     """What a release must show before it gets traffic; ``timeout`` covers start and probes."""
 
     __pydantic_config__ = STRICT
-    timeout: fields.Duration = timedelta(seconds=30)
-    probes: Annotated[tuple[Probe, ...], Field(min_length=1)] = (Probe(),)
+    timeout: Annotated[fields.Timeout, about("How long the start and all probes together may take.")] = timedelta(
+        seconds=30
+    )
+    probes: Annotated[
+        tuple[Probe, ...], Field(min_length=1), about("The requests that must be answered as given.")
+    ] = (Probe(),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +219,33 @@ class Spec:
     """All that is asked of one app."""
 
     __pydantic_config__ = STRICT
-    source: Source
-    uwsgi: Uwsgi
-    placement: dict[str, fields.Line] = field(default_factory=dict)
-    build: Build = Build()
-    static: tuple[StaticFolder, ...] = ()
-    shared: tuple[fields.RelativePath, ...] = ()
-    nginx: Nginx = Nginx()
-    user: fields.Account | None = None
-    env: dict[fields.EnvironmentName, fields.EnvironmentValue] = field(default_factory=dict)
-    secrets: dict[fields.EnvironmentName, fields.SecretReference] = field(default_factory=dict)
-    hooks: Hooks = Hooks()
-    verify: Verify = Verify()
-    drift: DriftPolicy = DriftPolicy.HEAL
-    retain: fields.Count = 3
-    suspend: StrictBool = False
+    source: Annotated[Source, about("Where the app's code comes from.")]
+    uwsgi: Annotated[Uwsgi, about("How uWSGI runs the app.")]
+    placement: Annotated[
+        dict[str, fields.Line],
+        about("Labels that a host must carry to run the app; without any, every host runs it."),
+    ] = field(default_factory=dict)
+    build: Annotated[Build, about("How the app's environment is made.")] = Build()
+    static: Annotated[tuple[StaticFolder, ...], about("Folders of files that nginx serves by itself.")] = ()
+    shared: Annotated[
+        tuple[fields.RelativePath, ...], about("Paths that are kept across releases, such as media or db.sqlite3.")
+    ] = ()
+    nginx: Annotated[Nginx, about("The site that nginx serves for the app.")] = Nginx()
+    user: Annotated[fields.Account | None, about("System profile: the account that the app runs as.")] = None
+    env: Annotated[
+        dict[fields.EnvironmentName, fields.EnvironmentValue], about("Environment variables of the app.")
+    ] = field(default_factory=dict)
+    secrets: Annotated[
+        dict[fields.EnvironmentName, fields.SecretReference],
+        about("Environment variables from encrypted files: NAME: secrets/blog.yaml#key."),
+    ] = field(default_factory=dict)
+    hooks: Annotated[Hooks, about("Commands that run once per release, around the switch.")] = Hooks()
+    verify: Annotated[Verify, about("What a release must show before it gets traffic.")] = Verify()
+    drift: Annotated[DriftPolicy, about("What a pass does about files that were changed behind git's back.")] = (
+        DriftPolicy.HEAL
+    )
+    retain: Annotated[fields.Count, about("How many verified releases are kept for rollback.")] = 3
+    suspend: Annotated[StrictBool, about("Whether the app is left as it is, whatever git says.")] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +253,10 @@ class Manifest:
     """One app, as the config repository describes it."""
 
     __pydantic_config__ = STRICT
-    api_version: Literal["reconciler/v1"]
-    kind: Literal["App"]
-    metadata: Metadata
-    spec: Spec
+    metadata: Annotated[Metadata, about("The name of the app, and labels for people.")]
+    spec: Annotated[Spec, about("All that is asked of the app.")]
+    api_version: Annotated[Literal["reconciler/v1"], about("The version of this format.")] = API_VERSION
+    kind: Annotated[Literal["App"], about("What the document describes.")] = KIND
 
     @property
     def name(self) -> str:

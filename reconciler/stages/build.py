@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
-from reconciler.host.environments import BUILD_SECONDS, build_environment, uv_environment
+from reconciler.host.environments import PYUWSGI_REQUIREMENT, build_environment, uv_environment
 from reconciler.host.files import building
-from reconciler.host.interpreters import HostInterpreter
+from reconciler.host.interpreters import HostInterpreter, identity
 from reconciler.host.observing import Observer
 from reconciler.host.shared import drop_shared_links, place_shared_links
 from reconciler.host.store import observe_output
@@ -20,6 +21,9 @@ from reconciler.model.requirements import Closure, closure
 from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
 from reconciler.stages.app_folder import ENVIRONMENT, TREE
 from reconciler.stages.stage import Facts, Work
+
+BUILD_SECONDS = 1_800.0
+"""The longest that one run of uv may take."""
 
 
 class BuildStage:
@@ -32,20 +36,20 @@ class BuildStage:
         build = facts.manifest.spec.build
         requirements = _closure(facts)
         interpreter = _interpreter(facts)
-        identity = interpreter.identity()
+        python = identity(interpreter)
         reads_source = bool(build.commands) or requirements.needs_source
         upstream = {StageName.SOURCE: facts.upstream[StageName.SOURCE]} if reads_source else {}
         return Inputs(
             self.name,
             {
-                **{f"build.python.{name}": value for name, value in identity.items()},
+                "build.python": f"{python['implementation']} {python['version']}",
                 "build.requirements": requirements.kind.value,
-                **{f"build.requirements.{path}": digest for path, digest in requirements.digests().items()},
+                **{f"build.requirements.{path}": _sha256(text) for path, text in requirements.files.items()},
                 "build.commands": json.dumps(build.commands) if build.commands else "",
                 "env": json.dumps(dict(facts.manifest.spec.env), sort_keys=True) if build.commands else "",
             },
             upstream,
-            tools={"python": interpreter.version},
+            tools={"python": python["patch"], "uwsgi": PYUWSGI_REQUIREMENT},
         )
 
     def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
@@ -62,7 +66,8 @@ class BuildStage:
         """Make the environment, then run the build commands in a copy of the source."""
         facts = work.facts
         source = facts.layout.output(StageName.SOURCE, facts.upstream[StageName.SOURCE])
-        cache = facts.layout.cache / "uv"
+        # an operator may keep one cache for several agents
+        cache = Path(os.environ.get("UV_CACHE_DIR") or facts.layout.cache / "uv")
         with building(facts.layout.output(self.name, work.desired.digest)) as folder:
             home = folder / "home"
             home.mkdir()
@@ -71,6 +76,7 @@ class BuildStage:
                 interpreter=_interpreter(facts),
                 closure=_closure(facts),
                 source=source,
+                uwsgi=PYUWSGI_REQUIREMENT,
                 cache=cache,
                 timeout=BUILD_SECONDS,
                 on_line=work.say,
@@ -96,6 +102,10 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path) -> None:
 def _interpreter(facts: Facts) -> HostInterpreter:
     python = facts.manifest.spec.build.python
     return facts.host.interpreters.find(python.version if isinstance(python, Interpreter) else python)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _closure(facts: Facts) -> Closure:

@@ -66,7 +66,7 @@ class StaticStage:
             for number, folder in enumerate(folders):
                 destination = output / str(number)
                 destination.mkdir()
-                report = process(_inside(tree, folder.source), destination, folder)
+                report = process(tree / folder.source, destination, folder, inside=tree)
                 work.say(f"{folder.url}: {report.files} files, {report.bytes_in} -> {report.bytes_out} bytes")
 
 
@@ -90,16 +90,6 @@ def _tree_of(work: Work) -> Iterator[Path]:
             work.say(f"$ {command}")
             run_app_command(command, folder=copy, env=env, say=work.say)
         yield copy
-
-
-def _inside(tree: Path, source: str) -> Path:
-    folder = tree / source
-    if not folder.resolve().is_relative_to(tree.resolve()):
-        raise StageFailed(
-            f"static folder {source} leads out of the app's folder to {folder.resolve()}",
-            hint="keep the files in the repository, or name the real folder in spec.static[].source",
-        )
-    return folder
 
 
 def _settings(number: int, folder: StaticFolder) -> dict[str, str]:

@@ -10,7 +10,6 @@ from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.observing import Observer
 from reconciler.host.releases import ENVIRONMENT_MODE, INI_MODE, lay_out_release, release_target, write_vassal
 from reconciler.host.templates import default_template
-from reconciler.host.uwsgi import render_environment
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Spec, Strategy
 from reconciler.model.rendering import render
@@ -22,6 +21,7 @@ from reconciler.model.stage import (
     StageName,
     release_of,
 )
+from reconciler.model.vassal_environment import render_environment
 from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.stage import Facts, Work
 
@@ -60,6 +60,7 @@ class VassalStage:
         """The vassal's settings and its environment."""
         release = release_of(digest)
         spec = facts.manifest.spec
+        # both the wheel and an app that compiles its own uWSGI install a program of this name
         environment = environment_folder(facts.layout, facts.upstream)
         text = render(default_template(TEMPLATE), vassal_context(facts, release), name=TEMPLATE)
         variables = {
@@ -70,7 +71,7 @@ class VassalStage:
         }
         return {
             f"{facts.app}.ini": text,
-            f"{facts.app}.env": render_environment(variables, environment),
+            f"{facts.app}.env": render_environment(variables, environment / "bin" / "uwsgi"),
         }
 
     def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:

@@ -1,1 +1,1 @@
-"""One file per command."""
+"""One file per command; each has a function ``command`` whose docstring is its help."""

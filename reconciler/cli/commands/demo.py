@@ -11,7 +11,6 @@ from reconciler.agent.agent import Agent
 from reconciler.agent.logs import configure_logs
 from reconciler.cli.progress import make_progress
 from reconciler.cli.wiring import Installation
-from reconciler.host.layout import Layout
 from reconciler.host.locking import state_lock
 from reconciler.host.processes import run
 from reconciler.model.errors import HostError, UsageError
@@ -122,14 +121,9 @@ Ctrl-C ends the agent; nginx and uWSGI go on serving. What happens now:
 
 
 def _stop(home: Path) -> int:
-    from reconciler.host.nginx import stop_nginx  # noqa: PLC0415  only --stop needs it
-    from reconciler.host.uwsgi import stop_emperor  # noqa: PLC0415
-
     if not (home / MARK).exists():
         raise UsageError(f"there is no demo in {home}", hint="name its folder: reconciler demo DIR --stop")
-    layout: Layout = Installation.load(home / MARK).layout
-    stop_nginx(layout)
-    stop_emperor(layout)
+    Installation.load(home / MARK).stop_serving()
     sys.stdout.write(f"nginx and uWSGI of the demo in {home} have ended. Its files are still there.\n")
     return 0
 

@@ -49,7 +49,7 @@ def bundle(
 def _check(folder: Path, name: str, members: Sequence[str], names: Collection[str], label: str) -> None:
     if not members:
         raise StageFailed(f"the bundle {name} has no files", hint=f"list files of {label}, or remove the bundle")
-    if os.path.lexists(folder / name):
+    if os.path.lexists(folder / name) or any(str(above) in names for above in PurePosixPath(name).parents):
         raise StageFailed(f"the bundle {name} has the name of a file of {label}", hint="give the bundle another name")
     for member in members:
         if member not in names:

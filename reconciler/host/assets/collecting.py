@@ -111,6 +111,10 @@ class _Copier:
                 name, f"is a link that leads out of the folder, to {_shown(target)}", "put the file itself there"
             )
         inner = os.path.relpath(target, self._root)
+        if NEVER_SERVED.intersection(inner.split("/")):
+            raise self._failed(
+                name, f"is a link that leads to {_shown(inner)}, which is never served", "remove the link"
+            )
         try:
             kind = stat.S_IFMT(os.stat(inner, dir_fd=self._descriptor, follow_symlinks=False).st_mode)
             if kind != stat.S_IFLNK:

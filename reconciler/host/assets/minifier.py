@@ -91,8 +91,11 @@ def _stylesheet(text: str) -> str:
         result = lightningcss.process_stylesheet(text, filename="")
     except ValueError as error:
         match = _CSS_PROBLEM.fullmatch(str(error))
-        # lightningcss counts lines from 0
-        raise NotParsed(match["what"] if match else str(error), int(match["line"]) + 1 if match else 0) from error
+        if not match:
+            raise NotParsed(str(error), 0) from error
+        # lightningcss counts lines from 0; an unexpected end is best shown at the last line that has something
+        last = text.rstrip().count("\n") + 1
+        raise NotParsed(match["what"], min(int(match["line"]) + 1, last)) from error
     # (width>=600px) is shorter than (min-width:600px), but browsers before 2023 do not know it
     result = _RANGE.sub(_without_range, result)
     charset = _CHARSET.match(text)
@@ -102,7 +105,10 @@ def _stylesheet(text: str) -> str:
 def _without_range(found: re.Match[str]) -> str:
     if not found["feature"]:
         return found[0]
-    return f"({found['vendor'] or ''}{'min' if found['side'] == '>' else 'max'}-{found['feature']}:{found['value']})"
+    side, vendor = "min" if found["side"] == ">" else "max", found["vendor"] or ""
+    # Firefox alone has its prefix in the middle: min--moz-device-pixel-ratio
+    name = f"{side}-{vendor}{found['feature']}" if vendor == "-moz-" else f"{vendor}{side}-{found['feature']}"
+    return f"({name}:{found['value']})"
 
 
 def _other(text: str, media_type: str) -> str:

@@ -21,42 +21,13 @@ WORKERS = 2
 GZIP_WINDOW = 31
 
 SUFFIXES = {Encoding.GZIP: ".gz", Encoding.BROTLI: ".br", Encoding.ZSTD: ".zst"}
-COMPRESSIBLE = frozenset(
-    # fmt: off
-    {
-        ".css",
-        ".js",
-        ".mjs",
-        ".cjs",
-        ".map",
-        ".html",
-        ".htm",
-        ".xhtml",
-        ".svg",
-        ".json",
-        ".jsonld",
-        ".geojson",
-        ".webmanifest",
-        ".xml",
-        ".rss",
-        ".atom",
-        ".txt",
-        ".md",
-        ".csv",
-        ".tsv",
-        ".ics",
-        ".vtt",
-        ".yaml",
-        ".yml",
-        ".ico",
-        ".bmp",
-        ".ttf",
-        ".otf",
-        ".eot",
-        ".wasm",
-    }
-    # fmt: on
-)
+# fmt: off
+COMPRESSIBLE = frozenset({
+    ".css", ".js", ".mjs", ".cjs", ".map", ".html", ".htm", ".xhtml", ".svg", ".json", ".jsonld", ".geojson",
+    ".webmanifest", ".xml", ".rss", ".atom", ".txt", ".md", ".csv", ".tsv", ".ics", ".vtt", ".yaml", ".yml",
+    ".ico", ".bmp", ".ttf", ".otf", ".eot", ".wasm",
+})
+# fmt: on
 
 
 def precompress(

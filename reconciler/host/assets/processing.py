@@ -24,7 +24,9 @@ FOLDER_MODE = 0o755
 
 _MINIFIERS = ("lightningcss", "tdewolff-minify")
 _COMPRESSORS = {Encoding.BROTLI: "brotli", Encoding.ZSTD: "zstandard"}
-_FAULTS_OF_THE_FOLDER = frozenset({errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR})
+_FAULTS_OF_THE_FOLDER = frozenset(
+    {errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EEXIST}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +111,5 @@ def _faults_named(label: str) -> Iterator[None]:
         place = f": {os.fsdecode(error.filename)}" if error.filename else ""
         message = f"the static folder {label} cannot be processed{place}: {error.strerror}"
         if error.errno in _FAULTS_OF_THE_FOLDER:
-            raise StageFailed(message) from error
+            raise StageFailed(message, hint="correct the names or permissions of the files") from error
         raise HostError(message) from error

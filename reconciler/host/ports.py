@@ -1,11 +1,10 @@
-"""Who listens where on this host."""
+"""TCP addresses that nginx is to listen on, and who is in the way."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import ipaddress
-import os
 import socket
 from pathlib import Path
 
@@ -49,16 +48,6 @@ def refuse_taken(address: str, port: int) -> None:
             raise _refused(place, port, error) from error
 
 
-def _refused(place: str, port: int, error: OSError) -> HostError:
-    if error.errno == errno.EADDRINUSE:
-        holder = holder_of(port)
-        by = f" by {holder}" if holder else " by another process"
-        return HostError(f"{place} is in use{by}", hint="set http.port in agent.yaml to a free port, or end that process")
-    if error.errno == errno.EACCES:
-        return HostError(f"this account may not listen on {place}", hint="set http.port in agent.yaml to 1024 or higher")
-    return HostError(f"nginx cannot listen on {place}: {error.strerror}", hint="set http.address in agent.yaml")
-
-
 def holder_of(port: int) -> str | None:
     """``name (pid 42)`` of the process that listens on a TCP port; ``None`` where this account cannot see it."""
     inodes = _listening_inodes(port)
@@ -69,6 +58,17 @@ def holder_of(port: int) -> str | None:
             with contextlib.suppress(OSError):
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
     return None
+
+
+def _refused(place: str, port: int, error: OSError) -> HostError:
+    if error.errno == errno.EADDRINUSE:
+        by = holder_of(port) or "another process"
+        return HostError(
+            f"{place} is in use by {by}", hint="set http.port in agent.yaml to a free port, or end that process"
+        )
+    if error.errno == errno.EACCES:
+        return HostError(f"this account may not listen on {place}", hint="set http.port to 1024 or higher")
+    return HostError(f"nginx cannot listen on {place}: {error.strerror}", hint="set http.address in agent.yaml")
 
 
 def _listening_inodes(port: int) -> set[str]:
@@ -84,8 +84,8 @@ def _listening_inodes(port: int) -> set[str]:
 
 def _holds(process: Path, inodes: set[str]) -> bool:
     with contextlib.suppress(OSError):
-        for descriptor in os.scandir(process / "fd"):
+        for descriptor in (process / "fd").iterdir():
             with contextlib.suppress(OSError):
-                if os.readlink(descriptor.path) in inodes:
+                if str(descriptor.readlink()) in inodes:
                     return True
     return False

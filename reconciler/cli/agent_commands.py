@@ -1,0 +1,31 @@
+"""``run`` and ``demo``: their options and help, apart from the agent, which takes long to import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.invocation import invocation_of
+
+DEMO_FOLDER = Path("demo")
+DEMO_PORT = 8080
+
+
+def run(context: typer.Context) -> int:
+    """Reconcile until SIGTERM or SIGINT, in the foreground: the agent."""
+    from reconciler.cli.commands.run import command  # noqa: PLC0415  the agent takes 300 ms to import
+
+    return command(invocation_of(context).config)
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo lives.")] = DEMO_FOLDER,
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Where nginx listens.")] = DEMO_PORT,
+    stop: Annotated[bool, typer.Option("--stop", help="End the demo's nginx and uWSGI.")] = False,
+) -> int:
+    """Make a config and an app repository, deploy them, and keep reconciling."""
+    from reconciler.cli.commands.demo import command  # noqa: PLC0415  the agent takes 300 ms to import
+
+    return command(folder, port, stop=stop)

@@ -1,0 +1,40 @@
+"""The log of one app."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.invocation import invocation_of
+
+LINES = 50
+
+
+def command(
+    context: typer.Context,
+    app: Annotated[str, typer.Argument(metavar="APP", help="The app's name.")],
+    lines: Annotated[int, typer.Option("-n", "--lines", metavar="LINES", min=0, help="How many lines.")] = LINES,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
+    nginx: Annotated[bool, typer.Option("--nginx", help="nginx's error and access log in place of the app's.")] = False,
+) -> int:
+    """Show what an app and its uWSGI processes print."""
+    from reconciler.cli.log_reading import app_logs, follow_files, last_lines  # noqa: PLC0415  not for wrong options
+    from reconciler.cli.views.lines import without_commands  # noqa: PLC0415
+
+    files = app_logs(invocation_of(context).installation(), app, nginx=nginx)
+    terminal = sys.stdout.isatty()
+
+    def write(text: str) -> None:
+        # on a terminal colours may pass, but nothing that moves the cursor or answers in the reader's name
+        sys.stdout.write(without_commands(text) if terminal else text)
+        sys.stdout.flush()
+
+    for file in files:
+        if len(files) > 1:
+            write(f"==> {file} <==\n")
+        write(last_lines(file, lines))
+    if follow:
+        follow_files(files, write)
+    return 0

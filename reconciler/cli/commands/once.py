@@ -1,0 +1,45 @@
+"""One pass, in the foreground."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.invocation import invocation_of
+
+TRIGGER = "cli"
+
+
+def command(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Reconcile once: deploy what git asks for, prove it, and say what was done."""
+    # the engine takes longest to import, so that options are read and refused before it is
+    from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415
+    from reconciler.cli.progress import make_progress  # noqa: PLC0415
+    from reconciler.cli.views.once import summary_lines, urls_of  # noqa: PLC0415
+    from reconciler.engine.collecting import remove_left_over  # noqa: PLC0415
+    from reconciler.host.locking import state_lock  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    invocation.configure_logs()
+    installation = invocation.installation()
+    installation.layout.create()
+    with (
+        state_lock(installation.layout),
+        closing(make_progress()) as progress,
+        installation.engine(progress) as engine,
+    ):
+        remove_left_over(installation.layout)
+        result = engine.reconcile(TRIGGER)
+        urls = {} if as_json else urls_of(engine.journal.applied())
+    if as_json:
+        write_json(result.as_json())
+    else:
+        write_lines(summary_lines(result, urls))
+    if result.error is not None:
+        return result.error.exit_status
+    return 1 if result.failed else 0

@@ -1,0 +1,39 @@
+"""What a pass would do, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.invocation import invocation_of
+
+CHANGES_STATUS = 3
+
+
+def command(
+    context: typer.Context,
+    app: Annotated[str | None, typer.Option("--app", metavar="APP", help="Plan this app only.")] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option("--revision", metavar="REV", help="A commit, branch or tag of the config repository."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Show what a pass would do and why; change nothing. Exit status 3: there are changes."""
+    from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
+    from reconciler.cli.views.plan import plan_lines, planned  # noqa: PLC0415
+
+    invocation = invocation_of(context)
+    invocation.configure_logs()
+    installation = invocation.installation()
+    with installation.engine() as engine:
+        result = engine.plan(app=app, revision=revision)
+        subject = engine.host.mirrors.subject(installation.config_address, result.revision)
+    if as_json:
+        write_json(result.as_json(with_diff=True))
+    else:
+        write_lines(plan_lines(result, subject))
+    if result.failed:
+        return 1
+    return CHANGES_STATUS if planned(result) else 0

@@ -1,0 +1,33 @@
+"""What serves, since when, and what is wrong."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from reconciler.cli.invocation import invocation_of
+
+
+def command(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Show what serves, since when, and what is wrong; from the journal and the disk alone."""
+    from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
+    from reconciler.cli.tables import write_table  # noqa: PLC0415
+    from reconciler.cli.views.status import status_notes, status_table  # noqa: PLC0415
+    from reconciler.engine.status import read_status  # noqa: PLC0415
+
+    installation = invocation_of(context).installation()
+    with installation.journal() as journal:
+        status = read_status(installation.layout, journal)
+    if as_json:
+        write_json(status.as_json())
+        return 0
+    now = time.time()
+    if status.apps:
+        write_table(status_table(status, now))
+    write_lines(status_notes(status, now))
+    return 0

@@ -1,0 +1,1 @@
+"""How results look: from values to lines and tables, without printing anything."""

@@ -1,0 +1,96 @@
+"""Lines of text with a meaning per part; colours are added at the very end, and only where they are wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+INDENT = "  "
+
+_RESET = "\x1b[0m"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, and the marks that make text read in another order than it is written."""
+
+
+class Style(Enum):
+    """What a part of a line means; the value is its colour as ANSI codes."""
+
+    PLAIN = ""
+    HEADING = "1"
+    ADDED = "32"
+    CHANGED = "33"
+    REMOVED = "31"
+    GOOD = "32"
+    BAD = "1;31"
+    WARNING = "33"
+    HINT = "36"
+    FAINT = "2"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a line."""
+
+    text: str
+    style: Style = Style.PLAIN
+
+
+Line = tuple[Part, ...]
+
+
+def line(*parts: Part | str) -> Line:
+    """A line from parts; text alone has no style."""
+    return tuple(Part(part) if isinstance(part, str) else part for part in parts)
+
+
+def styled(text: str, style: Style) -> Line:
+    """A line of one part."""
+    return (Part(text, style),)
+
+
+def indented(lines: Iterable[Line], depth: int = 1) -> list[Line]:
+    """The same lines further to the right; blank ones stay blank."""
+    return [(Part(INDENT * depth), *parts) if parts else parts for parts in lines]
+
+
+def text_lines(text: str, style: Style = Style.PLAIN) -> list[Line]:
+    """Every line of a text."""
+    return [styled(part, style) if part else () for part in text.rstrip().splitlines()]
+
+
+def printable(text: str) -> str:
+    """``text`` with control characters written out: what a log or a commit says must not steer the terminal."""
+    return _UNPRINTABLE.sub(lambda match: _written_out(match[0]), text)
+
+
+def without_commands(text: str) -> str:
+    """Like :func:`printable`, but colours stay: for logs, on a terminal."""
+    pieces: list[str] = []
+    position = 0
+    for match in _COLOUR.finditer(text):
+        pieces += [printable(text[position : match.start()]), match[0]]
+        position = match.end()
+    return "".join([*pieces, printable(text[position:])])
+
+
+def plain(parts: Line) -> str:
+    """A line as text without colour."""
+    return printable("".join(part.text for part in parts)).rstrip()
+
+
+def coloured(parts: Line) -> str:
+    """A line as text with ANSI colours."""
+    return "".join(_with_colour(part) for part in parts)
+
+
+def _with_colour(part: Part) -> str:
+    text = printable(part.text)
+    return f"\x1b[{part.style.value}m{text}{_RESET}" if part.style.value and text.strip() else text
+
+
+def _written_out(character: str) -> str:
+    code = ord(character)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -1,0 +1,130 @@
+"""Status: what serves and since when, from the journal and the disk. Works without git, network and agent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reconciler.engine.drift import drift_of
+from reconciler.host.journal import AppRecord, Journal, PassRecord
+from reconciler.host.layout import Layout
+from reconciler.host.open_sockets import listening_sockets
+from reconciler.host.observing import Observer
+from reconciler.host.releases import public_release
+from reconciler.model.condition import Condition, ConditionType, Standing, condition_of, conditions_of
+from reconciler.model.stage import AppliedStage, StageName
+from reconciler.stages.vassal import vassal_of
+
+Applied = Mapping[StageName, AppliedStage]
+
+
+@dataclass(frozen=True, slots=True)
+class AppStatus:
+    """What is known of one app; times are seconds since 1970 in UTC."""
+
+    app: str
+    release: str | None
+    revision: str | None
+    serving_since: float | None
+    conditions: tuple[Condition, ...]
+    last_pass: float | None
+    last_error: str | None
+
+    @property
+    def ready(self) -> bool:
+        """Whether a verified release serves."""
+        return self.condition(ConditionType.READY).holds
+
+    @property
+    def drifted(self) -> bool:
+        """Whether something differs from what was applied."""
+        return self.condition(ConditionType.DRIFTED).holds
+
+    def condition(self, wanted: ConditionType) -> Condition:
+        """The condition of one type."""
+        return condition_of(self.conditions, wanted)
+
+    def as_json(self) -> dict[str, object]:
+        """The object that ``status --json`` prints for an app."""
+        return {
+            "app": self.app,
+            "ready": self.ready,
+            "release": self.release,
+            "revision": self.revision,
+            "serving_since": iso_time(self.serving_since),
+            "conditions": [condition.as_json() for condition in self.conditions],
+            "drifted": self.drifted,
+            "last_pass": iso_time(self.last_pass),
+            "last_error": self.last_error,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class HostStatus:
+    """All apps of this host, by name, and the pass that ended last."""
+
+    apps: tuple[AppStatus, ...]
+    last_pass: PassRecord | None
+
+    def as_json(self) -> dict[str, object]:
+        """The object that ``status --json`` prints."""
+        last = self.last_pass
+        return {
+            "revision": last.revision if last is not None else None,
+            "last_pass": iso_time(last.finished) if last is not None else None,
+            "last_error": last.error if last is not None else None,
+            "apps": [app.as_json() for app in self.apps],
+        }
+
+
+def read_status(layout: Layout, journal: Journal) -> HostStatus:
+    """Look at every app that the journal knows."""
+    applied, records, last = journal.applied(), journal.apps(), journal.last_pass()
+    observer, listening = Observer(layout), listening_sockets()
+    apps = [
+        _status(records.get(app, AppRecord(app)), applied.get(app, {}), observer, listening, last)
+        for app in sorted({*records, *applied})
+    ]
+    return HostStatus(tuple(apps), last)
+
+
+def _status(
+    record: AppRecord, applied: Applied, observer: Observer, listening: frozenset[str] | None, last: PassRecord | None
+) -> AppStatus:
+    # a pass that could read the config repository says how many apps had which outcome
+    unreadable = last.error if last is not None and last.error and not last.outcomes else None
+    standing = Standing(
+        release=record.release,
+        revision=record.revision,
+        linked=public_release(observer.layout, record.app),
+        listening=_listens(record.app, applied, observer.layout, listening),
+        last_error=record.last_error or record.quarantined_error,
+        quarantined=record.quarantined_key is not None,
+        suspended_reason=record.suspended_reason,
+        unreadable=unreadable,
+        differences=sum(1 for _ in drift_of(record.app, applied, observer)),
+    )
+    return AppStatus(
+        record.app,
+        record.release,
+        record.revision,
+        record.serving_since,
+        conditions_of(standing),
+        last.finished if last is not None else record.last_pass,
+        standing.last_error,
+    )
+
+
+def _listens(app: str, applied: Applied, layout: Layout, listening: frozenset[str] | None) -> bool:
+    if StageName.VASSAL not in applied:
+        return False
+    socket = layout.socket(vassal_of(app, applied[StageName.VASSAL]), "web")
+    return socket.is_socket() and (listening is None or str(socket) in listening)
+
+
+def iso_time(seconds: float | None) -> str | None:
+    """A time as ISO 8601 in UTC, to the second, such as ``2024-05-01T12:00:00Z``."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

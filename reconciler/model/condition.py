@@ -1,0 +1,166 @@
+"""Conditions: what ``status`` says about an app, as documented constants that scripts can rely on.
+
+A condition has a type, a status (``True``, ``False`` or ``Unknown``), a reason in one word and a message in one sentence.
+Types and reasons are added, never renamed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ConditionType(StrEnum):
+    """What a condition is about."""
+
+    READY = "Ready"
+    RECONCILED = "Reconciled"
+    DRIFTED = "Drifted"
+
+
+class ConditionStatus(StrEnum):
+    """Whether a condition holds."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class ConditionReason(StrEnum):
+    """Why a condition has its status."""
+
+    SERVING = "Serving"
+    NEVER_DEPLOYED = "NeverDeployed"
+    LINK_LEADS_ELSEWHERE = "LinkLeadsElsewhere"
+    NOT_LISTENING = "NotListening"
+
+    AS_GIT_ASKS = "AsGitAsks"
+    FAILED = "Failed"
+    QUARANTINED = "Quarantined"
+    SUSPENDED = "Suspended"
+    CONFIGURATION_UNREADABLE = "ConfigurationUnreadable"
+
+    AS_APPLIED = "AsApplied"
+    DIFFERENCES_FOUND = "DifferencesFound"
+
+
+TYPE_DOCUMENTATION = {
+    ConditionType.READY: "a verified release serves: the public link leads to it and its socket is open",
+    ConditionType.RECONCILED: "what serves is what git asked for at the last pass",
+    ConditionType.DRIFTED: "something on this host differs from what was applied, although git did not change",
+}
+
+REASON_DOCUMENTATION = {
+    ConditionReason.SERVING: "the applied release serves",
+    ConditionReason.NEVER_DEPLOYED: "no release of the app has been verified on this host",
+    ConditionReason.LINK_LEADS_ELSEWHERE: "the public link is missing or leads to another release",
+    ConditionReason.NOT_LISTENING: "no process listens on the release's socket",
+    ConditionReason.AS_GIT_ASKS: "the last pass left nothing to do",
+    ConditionReason.FAILED: "the last attempt failed and is tried again with the next pass",
+    ConditionReason.QUARANTINED: "the release failed and is not tried again until git changes or someone says `retry`",
+    ConditionReason.SUSPENDED: "a person suspended the app",
+    ConditionReason.CONFIGURATION_UNREADABLE: "the config repository could not be read at the last pass",
+    ConditionReason.AS_APPLIED: "files, links and folders are as they were applied",
+    ConditionReason.DIFFERENCES_FOUND: "`reconciler drift` prints the differences",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One statement about an app."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: ConditionReason
+    message: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the status is ``True``."""
+        return self.status is ConditionStatus.TRUE
+
+    def as_json(self) -> dict[str, str]:
+        """The object that ``status --json`` prints."""
+        return {
+            "type": self.type.value,
+            "status": self.status.value,
+            "reason": self.reason.value,
+            "message": self.message,
+        }
+
+
+def condition_of(conditions: Iterable[Condition], wanted: ConditionType) -> Condition:
+    """The condition of one type; every app has exactly one of each."""
+    return next(condition for condition in conditions if condition.type is wanted)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All that the conditions of one app are decided from.
+
+    ``release`` and ``revision`` are what was applied last, ``linked`` is the release that the public link leads to,
+    ``listening`` says whether a process has the applied release's socket open.
+    """
+
+    release: str | None = None
+    revision: str | None = None
+    linked: str | None = None
+    listening: bool = False
+    last_error: str | None = None
+    quarantined: bool = False
+    suspended_reason: str | None = None
+    unreadable: str | None = None
+    differences: int = 0
+
+
+def conditions_of(standing: Standing) -> tuple[Condition, ...]:
+    """The conditions of one app, one of each type."""
+    return _ready(standing), _reconciled(standing), _drifted(standing)
+
+
+def _ready(standing: Standing) -> Condition:
+    release = standing.release
+    if release is None:
+        return _condition(
+            ConditionType.READY, False, ConditionReason.NEVER_DEPLOYED, "no release has been verified on this host"
+        )
+    if standing.linked != release:
+        elsewhere = f"leads to {standing.linked}" if standing.linked else "is missing"
+        message = f"release {release} was applied, but the public link {elsewhere}"
+        return _condition(ConditionType.READY, False, ConditionReason.LINK_LEADS_ELSEWHERE, message)
+    if not standing.listening:
+        message = f"no process listens on the socket of release {release}"
+        return _condition(ConditionType.READY, False, ConditionReason.NOT_LISTENING, message)
+    message = f"release {release} of commit {(standing.revision or '')[:7]} serves"
+    return _condition(ConditionType.READY, True, ConditionReason.SERVING, message)
+
+
+def _reconciled(standing: Standing) -> Condition:
+    kind = ConditionType.RECONCILED
+    if standing.suspended_reason is not None:
+        return _condition(kind, False, ConditionReason.SUSPENDED, standing.suspended_reason)
+    if standing.quarantined:
+        message = standing.last_error or "the release failed before"
+        return _condition(kind, False, ConditionReason.QUARANTINED, message)
+    if standing.last_error is not None:
+        return _condition(kind, False, ConditionReason.FAILED, standing.last_error)
+    if standing.unreadable is not None:
+        return Condition(kind, ConditionStatus.UNKNOWN, ConditionReason.CONFIGURATION_UNREADABLE, standing.unreadable)
+    if standing.release is None:
+        return _condition(kind, False, ConditionReason.NEVER_DEPLOYED, "no pass has deployed it yet")
+    return _condition(kind, True, ConditionReason.AS_GIT_ASKS, "the last pass left nothing to do")
+
+
+def _drifted(standing: Standing) -> Condition:
+    kind = ConditionType.DRIFTED
+    if standing.differences:
+        count = "1 difference" if standing.differences == 1 else f"{standing.differences} differences"
+        return _condition(kind, True, ConditionReason.DIFFERENCES_FOUND, f"{count} from the applied state")
+    if standing.release is None:
+        return Condition(kind, ConditionStatus.FALSE, ConditionReason.NEVER_DEPLOYED, "nothing was applied yet")
+    return _condition(kind, False, ConditionReason.AS_APPLIED, "everything is as it was applied")
+
+
+def _condition(kind: ConditionType, holds: bool, reason: ConditionReason, message: str) -> Condition:
+    return Condition(kind, ConditionStatus.TRUE if holds else ConditionStatus.FALSE, reason, message)

@@ -1,0 +1,102 @@
+"""The agent's configuration, as validated values.
+
+Like the manifest's, these classes are the schema that pydantic reads at the edge
+(:mod:`reconciler.model.configuration_reading`). A relative ``root`` or repository path is kept as it is written: the
+caller knows which folder it starts at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, StrictBool
+from pydantic.alias_generators import to_camel
+
+from reconciler.model import fields
+from reconciler.model.fields import about
+
+STRICT = ConfigDict(extra="forbid", alias_generator=to_camel)
+
+
+class Profile(StrEnum):
+    """Where everything lies, and who runs nginx and the Emperor."""
+
+    EMBEDDED = "embedded"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The config repository. ``url`` is an address, or a path for development; ``path`` is the manifests' folder."""
+
+    __pydantic_config__ = STRICT
+    url: Annotated[fields.ConfigRepository, about("The config repository: an https, ssh or file address, or a path.")]
+    branch: Annotated[fields.Revision, about("The branch that is deployed.")] = "main"
+    path: Annotated[fields.RelativePath, about("The folder of the manifests in the config repository.")] = "manifests"
+    interval: Annotated[fields.Interval, about("How often the repositories are polled, at least 1s.")] = timedelta(
+        seconds=60
+    )
+    fast_forward_only: Annotated[
+        StrictBool, about("Whether a branch that was force-pushed is refused and reported.")
+    ] = True
+    allowed_signers: Annotated[
+        fields.Line | None, about("A file of signers; when set, only commits that they signed are deployed.")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """How manifests see this host; without ``name`` it is the host's own name."""
+
+    __pydantic_config__ = STRICT
+    name: Annotated[fields.HostName | None, about("The name of this host; left out: its host name.")] = None
+    labels: Annotated[dict[str, fields.Line], about("Labels that spec.placement of a manifest asks for.")] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Http:
+    """Where nginx listens in the embedded profile, in place of every manifest's ``nginx.listen``."""
+
+    __pydantic_config__ = STRICT
+    address: Annotated[fields.ListenAddress, about("The address that nginx listens on.")] = "127.0.0.1"
+    port: Annotated[fields.Port, about("The port that nginx listens on.")] = 8080
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """When the host is compared with what was applied although git did not change."""
+
+    __pydantic_config__ = STRICT
+    interval: Annotated[fields.Interval, about("How often the host is looked over for drift, at least 1s.")] = (
+        timedelta(minutes=5)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Whether apps without a manifest are removed; ``limit`` is the largest share (0 to 1) removed at once."""
+
+    __pydantic_config__ = STRICT
+    enabled: Annotated[StrictBool, about("Whether an app without a manifest is removed from this host.")] = True
+    limit: Annotated[fields.Share, about("The largest share of the apps, 0 to 1, that may be removed at once.")] = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Everything that agent.yaml says."""
+
+    __pydantic_config__ = STRICT
+    repository: Annotated[Repository, about("The config repository.")]
+    profile: Annotated[
+        Profile, about("embedded: everything below root, without privileges; system: the paths of the distribution.")
+    ] = Profile.EMBEDDED
+    root: Annotated[fields.RootFolder, about("The state folder of the embedded profile.")] = "./var"
+    host: Annotated[Host, about("How manifests see this host.")] = Host()
+    http: Annotated[Http, about("Where nginx listens in the embedded profile.")] = Http()
+    drift: Annotated[Drift, about("When the host is looked over for drift.")] = Drift()
+    prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()

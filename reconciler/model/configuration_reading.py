@@ -1,0 +1,77 @@
+"""From the text of agent.yaml to a :class:`Configuration`."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconciler.model.configuration import Configuration
+from reconciler.model.errors import ConfigurationError, Problem
+from reconciler.model.schemas import Schema, json_schema
+from reconciler.model.validation_sentences import found, problems_of
+from reconciler.model.yaml_documents import Document, Path
+from reconciler.model.yaml_reading import read_documents
+
+SCHEMA_IDENTIFIER = "https://example.com/reconciler/v1/agent.schema.json"
+HINT = "correct the file; `reconciler init DIR` writes one that works"
+
+
+def read_configuration(text: bytes, *, file: str) -> Configuration:
+    """The configuration that ``text`` says. Raises :class:`ConfigurationError` with every mistake on its own line."""
+    read = read_documents(text, file=file)
+    problems = [*read.problems, *(problem for document in read.documents for problem in document.problems)]
+    documents = [document for document in read.documents if document.data is not None]
+    if not problems and len(documents) != 1:
+        line = documents[1].line(()) if documents else 0
+        what = "it has more than one document" if documents else "it is empty"
+        problems.append(Problem(file, line, "", f"expected one configuration, and {what}"))
+    if problems:
+        raise _error(problems)
+    return _read_document(documents[0], file)
+
+
+def configuration_schema() -> Schema:
+    """The JSON Schema (draft 2020-12) of agent.yaml, for editors."""
+    return json_schema(_adapter(), identifier=SCHEMA_IDENTIFIER, title="Configuration of an agent")
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[Configuration]:
+    return TypeAdapter(Configuration)
+
+
+def _read_document(document: Document, file: str) -> Configuration:
+    data = document.data
+    if not isinstance(data, dict):
+        message = f"expected a mapping of keys, found {found(data, document.written(()))}"
+        raise _error([Problem(file, document.line(()), "", message)])
+    problems = [
+        Problem(file, document.line(path), ".".join(map(str, path)), message) for path, message in _unbuilt(data)
+    ]
+    try:
+        configuration = _adapter().validate_python(data)
+    except ValidationError as error:
+        problems += problems_of(error, document, file=file, schema=configuration_schema)
+        raise _error(problems) from None
+    if problems:
+        raise _error(problems)
+    return configuration
+
+
+def _unbuilt(data: dict[str, Any]) -> list[tuple[Path, str]]:
+    """What the configuration knows and nothing acts on yet."""
+    unbuilt: list[tuple[Path, str]] = []
+    if data.get("profile") == "system":
+        unbuilt.append((("profile",), "the system profile is not built yet; use embedded"))
+    repository = data.get("repository")
+    if isinstance(repository, dict) and repository.get("allowedSigners") is not None:
+        sentence = "checking the signatures of commits is not built yet; leave it out"
+        unbuilt.append((("repository", "allowedSigners"), sentence))
+    return unbuilt
+
+
+def _error(problems: list[Problem]) -> ConfigurationError:
+    problems.sort(key=lambda problem: (problem.line, problem.field))
+    return ConfigurationError("\n".join(map(str, problems)), hint=HINT)

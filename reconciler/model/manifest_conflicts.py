@@ -1,0 +1,72 @@
+"""Apps that cannot live beside each other: one name twice, or one server name and port twice on one host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from reconciler.model.errors import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class NameClaim:
+    """A document that says it describes the app ``app``; ``line`` is that of its name."""
+
+    app: str
+    file: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerClaim:
+    """A server name and port that an app wants; an empty ``server_name`` is the default server of the port."""
+
+    app: str
+    file: str
+    line: int
+    field: str
+    server_name: str
+    port: int
+    placement: Mapping[str, str]
+
+
+def name_conflicts(claims: Iterable[NameClaim]) -> Iterator[Problem]:
+    """A problem for every document whose app another document describes too."""
+    by_app: dict[str, list[NameClaim]] = {}
+    for claim in claims:
+        by_app.setdefault(claim.app, []).append(claim)
+    for app, group in by_app.items():
+        for number, claim in enumerate(group if len(group) > 1 else ()):
+            other = group[0 if number else 1]
+            message = f"the app {app} is also described in {other.file}:{other.line}"
+            yield Problem(claim.file, claim.line, "metadata.name", message, app)
+
+
+def server_conflicts(claims: Iterable[ServerClaim], *, port: int | None = None) -> Iterator[Problem]:
+    """A problem for every claim that meets another one on a host that both may be placed on.
+
+    ``port`` takes the place of every claim's own port, where one port serves all apps.
+    """
+    by_server: dict[tuple[str, int], list[ServerClaim]] = {}
+    for claim in claims:
+        by_server.setdefault((claim.server_name.lower(), port or claim.port), []).append(claim)
+    for (_, at), group in by_server.items():
+        for claim in group if len(group) > 1 else ():
+            other = next((other for other in group if _meet(claim, other)), None)
+            if other is not None:
+                yield Problem(claim.file, claim.line, claim.field, _sentence(claim, other, at), claim.app)
+
+
+def _meet(one: ServerClaim, other: ServerClaim) -> bool:
+    if one.app == other.app:
+        return False
+    # a host has one value for a label, so that two values of one label never meet
+    mine, theirs = one.placement, other.placement
+    return all(mine[label] == theirs[label] for label in mine.keys() & theirs.keys())
+
+
+def _sentence(claim: ServerClaim, other: ServerClaim, port: int) -> str:
+    place = f"{other.app} ({other.file}:{other.line})"
+    if claim.server_name:
+        return f"the app {place} claims the server name {claim.server_name} on port {port} too"
+    return f"without server names it is the default server of port {port}, and so is the app {place}"

@@ -1,0 +1,95 @@
+"""Proves that the journal keeps what was applied, survives being reopened, and refuses a file from the future."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from reconciler.host.journal import EventRecord, Journal, PassRecord, ReleaseRecord, ReleaseState
+from reconciler.host.journal.migrations import MIGRATIONS
+from reconciler.model.errors import JournalError
+from reconciler.model.stage import DesiredStage, Inputs, StageName
+
+
+def release(app: str, name: str, state: ReleaseState = ReleaseState.VERIFIED, at: float = 1.0) -> ReleaseRecord:
+    return ReleaseRecord(app, name, "c" * 40, "d" * 40, {"source": "s" * 64}, state, at, 0.5)
+
+
+def applied(stage: StageName, **inputs: str) -> DesiredStage:
+    declared = Inputs(stage, inputs, {StageName.SOURCE: "1" * 64}, {"tool": "1"}, {"note": "n"})
+    return DesiredStage(declared, declared.digest, {"blog.conf": "server {}\n"})
+
+
+def test_what_was_applied_is_read_back_as_it_was(tmp_path: Path) -> None:
+    stage = applied(StageName.NGINX, listen="80", empty="").as_applied()
+    with Journal.open(tmp_path / "j") as journal:
+        journal.record_verified(release("blog", "r1"), [stage], [EventRecord("blog", "verified", "it serves", 1.0)])
+    with Journal.open(tmp_path / "j") as journal:
+        assert journal.applied() == {"blog": {StageName.NGINX: stage}}
+        assert journal.events("blog")[0].message == "it serves"
+        assert journal.apps()["blog"].release == "r1"
+
+
+def test_serving_since_moves_with_the_release_only(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.record_verified(release("blog", "r1", at=1.0), [])
+        journal.record_verified(release("blog", "r1", at=2.0), [])
+        assert journal.apps()["blog"].serving_since == 1.0
+        journal.record_verified(release("blog", "r2", at=3.0), [])
+        assert journal.apps()["blog"].serving_since == 3.0
+
+
+def test_a_failure_quarantines_until_it_is_released(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        journal.record_failed(release("blog", "r1", ReleaseState.FAILED), "key")
+        assert journal.apps()["blog"].quarantined_key == "key"
+        assert journal.release_quarantine("blog")
+        assert not journal.release_quarantine("blog")
+        assert journal.apps()["blog"].quarantined_key is None
+
+
+def test_a_pass_that_did_nothing_does_not_count_as_a_change(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        before = journal.version()
+        journal.record_pass(PassRecord(1.0, 2.0, "poll", "c" * 40, {"unchanged": 1}))
+        assert journal.version() == before
+        journal.record_error("blog", "it is broken")
+        changed = journal.version()
+        assert changed != before
+        with Journal.open(tmp_path / "j") as other:
+            other.record_error("blog", None)
+        assert journal.version() != changed
+
+
+def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        broken = EventRecord("blog", "verified", None, 1.0)  # type: ignore[arg-type]
+        with pytest.raises(JournalError, match="cannot be written"):
+            journal.record_verified(release("blog", "r1"), [applied(StageName.NGINX).as_applied()], [broken])
+        assert journal.applied() == {}
+        assert journal.apps() == {}
+
+
+def test_a_journal_of_a_newer_reconciler_is_refused(tmp_path: Path) -> None:
+    Journal.open(tmp_path / "j").close()
+    connection = sqlite3.connect(tmp_path / "j")
+    connection.execute(f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
+    connection.close()
+    with pytest.raises(JournalError, match="newer reconciler|schema version"):
+        Journal.open(tmp_path / "j")
+
+
+def test_something_that_is_no_journal_is_an_error_with_a_next_action(tmp_path: Path) -> None:
+    (tmp_path / "j").write_text("this is no database, and it is long enough to be looked at as one" * 20)
+    with pytest.raises(JournalError, match="cannot be opened") as caught:
+        Journal.open(tmp_path / "j")
+    assert caught.value.hint
+
+
+def test_reading_a_journal_that_is_not_there_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(JournalError, match="no journal") as caught:
+        Journal.read(tmp_path / "j")
+    assert "reconciler once" in (caught.value.hint or "")
+    assert not (tmp_path / "j").exists()
