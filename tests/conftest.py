@@ -19,3 +19,20 @@ def world() -> Iterator[object]:
 
     with new_world() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def one_town() -> Iterator[object]:
+    """Two apps on one host, made once for all tests of a worker."""
+    from breaking import new_town
+
+    with new_town() as made:
+        made.settle()
+        yield made
+
+
+@pytest.fixture
+def town(one_town: object) -> Iterator[object]:
+    """The host with two apps, converged; what a test breaks in git is corrected after it, and must converge."""
+    yield one_town
+    one_town.settle()  # type: ignore[attr-defined]

@@ -135,7 +135,9 @@ class Served:
             deadline=time.monotonic() + seconds,
         )
 
-    def start(self, vassal: str, source: str = APP, *, release: str = "r1", env: Mapping[str, str] | None = None) -> None:
+    def start(
+        self, vassal: str, source: str = APP, release: str = "r1", env: Mapping[str, str] | None = None
+    ) -> None:
         """Write a vassal and wait until it is ready."""
         self.emperor.ensure_running()
         self.wait(vassal, self.write(vassal, source, release=release, env=env), release=release)
@@ -151,8 +153,11 @@ class Served:
         """A request through nginx."""
         sent = {"Host": host, "Accept-Encoding": "identity", **headers}
         # the raw path, because a client that tidies up ".." would hide what nginx does about it
-        url = httpx.URL(f"http://{ADDRESS}:{self.nginx.port}").copy_with(raw_path=path.encode())
-        return httpx.get(url, headers=sent, trust_env=False, timeout=20, verify=PLAIN)
+        request = httpx.Request(
+            "GET", f"http://{ADDRESS}:{self.nginx.port}", headers=sent, extensions={"target": path.encode()}
+        )
+        with httpx.Client(trust_env=False, verify=PLAIN) as client:
+            return client.send(request)
 
     def ask(self, vassal: str, path: str = "/") -> httpx.Response:
         """A request to a vassal's own socket."""

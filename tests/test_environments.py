@@ -550,7 +550,7 @@ def test_a_flask_environment_from_the_index_is_fast_when_the_cache_is_warm(
     offline = min(make(f"offline{number}", UV_OFFLINE="1") for number in range(2))
     with capsys.disabled():
         measured = f"{cold:.2f} s cold, {warm:.2f} s warm, {offline:.2f} s warm without asking the index"
-        print(f"\nFlask environment: {measured}")  # noqa: T201 - the measurement is part of the run's output
+        print(f"\nFlask environment: {measured}")
     environment = (tmp_path / "warm0").rename(tmp_path / "renamed")
     assert output_of(uwsgi_of(environment), "--version").startswith("2.0.")
     assert "Flask 3." in output_of(environment / "bin" / "flask", "--version")

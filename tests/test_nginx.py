@@ -158,7 +158,8 @@ def test_the_next_agent_finds_nginx_running(served: Served) -> None:
 from pathlib import Path
 from reconciler.host.layout import Layout
 from reconciler.host.nginx import Nginx, find_nginx
-Nginx(Layout(Path({str(served.layout.root)!r})), find_nginx(), {ADDRESS!r}, {served.nginx.port}, {TOKEN!r}).ensure_running()
+layout = Layout(Path({str(served.layout.root)!r}))
+Nginx(layout, find_nginx(), {ADDRESS!r}, {served.nginx.port}, {TOKEN!r}).ensure_running()
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
     assert served.nginx.running()
@@ -208,10 +209,14 @@ def test_renaming_the_public_link_moves_code_and_static_files_without_a_reload(s
         }
     ]
     served.nginx.install(served.site("a", ("a.example.com",), static=static))
-    probe = {"Reconciler-Probe": TOKEN}
-    assert (served.get("/", **probe).headers["Reconciler-Release"], served.get("/static/site.css").text) == ("r1", "r1")
+
+    def answers() -> tuple[str, str]:
+        release = served.get("/", **{"Reconciler-Probe": TOKEN}).headers["Reconciler-Release"]
+        return release, served.get("/static/site.css").text
+
+    assert answers() == ("r1", "r1")
     served.publish("a", "two", "r2", served.layout.root / "r2")
-    assert (served.get("/", **probe).headers["Reconciler-Release"], served.get("/static/site.css").text) == ("r2", "r2")
+    assert answers() == ("r2", "r2")
 
 
 @pytest.mark.parametrize("url", ["/static/", "/static", "/"])
@@ -249,7 +254,7 @@ def test_an_app_without_names_is_the_default_server(served: Served) -> None:
 
 @pytest.mark.slow
 def test_a_thousand_sites_are_tested_and_reloaded_quickly(served: Served) -> None:
-    sites = {}
+    sites: dict[str, str] = {}
     for number in range(1000):
         sites |= served.site(f"app{number}", (f"app{number}.example.com",))
     served.nginx.install(sites)
@@ -259,9 +264,9 @@ def test_a_thousand_sites_are_tested_and_reloaded_quickly(served: Served) -> Non
     tested = time.monotonic()
     served.nginx.install(changed)
     installed = time.monotonic()
-    print(f"test {tested - started:.3f} s, install {installed - tested:.3f} s")
-    # measured 0.2 s on an idle machine; the limit leaves room for one that is shared
-    assert tested - started < 2
+    # measured 0.35 s and 0.4 s; the limits leave room for a machine that is shared
+    assert tested - started < 3
+    assert installed - tested < 5
 
 
 def test_a_root_that_nginx_would_misread_is_refused() -> None:

@@ -1,14 +1,13 @@
-"""Proves the main job on real git, uv, nginx and uWSGI: a commit becomes a verified site, and only changed stages run."""
+"""Proves the main job on real parts: a commit becomes a verified site, and only changed stages run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import examples
-from world import World, manifest, of, ran, wsgi_app
-
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import Action, Reason
+from world import World, manifest, of, ran, wsgi_app
 
 CSS = "body {\n  color: #ff0000;\n}\n"
 STATIC = [{"source": "static", "url": "/static/"}]

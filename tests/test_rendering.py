@@ -1,4 +1,4 @@
-"""Templates cannot reach out of their sandbox, name file and line when they fail, and quote what two programs read."""
+"""Templates stay in their sandbox, name file and line when they fail, and quote what nginx and uWSGI read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Emperor starts vassals at once, tells early when one cannot start, lets requests finish, and outlives the agent."""
+"""The Emperor starts vassals at once, tells early when one cannot, lets requests finish, and outlives the agent."""
 
 from __future__ import annotations
 
@@ -72,9 +72,7 @@ Emperor(Layout(Path({str(served.layout.root)!r})), find_uwsgi()).ensure_running(
 
 def test_a_new_vassal_is_started_at_once_and_ready_means_every_worker(served: Served) -> None:
     served.emperor.ensure_running()
-    started = time.monotonic()
     served.wait("a", served.write("a"))
-    print(f"ready after {time.monotonic() - started:.3f} s")
     stats = served.emperor.vassal_stats("a")
     assert stats.ready
     assert len(stats.workers) == 2
@@ -90,7 +88,6 @@ def test_a_module_that_does_not_import_fails_early_and_is_quoted(served: Served)
     started = time.monotonic()
     with pytest.raises(VerificationFailed) as caught:
         served.wait("a", position, seconds=60)
-    print(f"failed after {time.monotonic() - started:.3f} s")
     assert "there is no database" in caught.value.tail
     assert time.monotonic() - started < 20
     assert "a" in served.emperor.stats().throttled
@@ -99,7 +96,7 @@ def test_a_module_that_does_not_import_fails_early_and_is_quoted(served: Served)
 def test_an_unknown_option_fails_early(served: Served) -> None:
     served.emperor.ensure_running()
     position = served.write("a", options={"no-such-option": ["1"]})
-    with pytest.raises(VerificationFailed, match="does not start"):
+    with pytest.raises(VerificationFailed, match=r"does not start: \[strict-mode\] unknown config directive: no-such-option"):
         served.wait("a", position, seconds=60)
 
 
@@ -140,7 +137,6 @@ def test_a_rewritten_vassal_is_reloaded_with_its_new_environment_and_loses_no_re
     answers: list[int | str] = []
     slow = in_background(served, "/slow", answers)
     eventually(lambda: busy(served), "the slow request")
-    started = time.monotonic()
     position = served.write("a", release="r2", env={"TEST_NEW": "2"})
     stop = threading.Event()
     quick: list[int | str] = []
@@ -152,7 +148,6 @@ def test_a_rewritten_vassal_is_reloaded_with_its_new_environment_and_loses_no_re
     asking = threading.Thread(target=keep_asking)
     asking.start()
     served.wait("a", position, release="r2")
-    print(f"reloaded after {time.monotonic() - started:.3f} s")
     stop.set()
     asking.join()
     slow.join()
@@ -177,10 +172,8 @@ def test_a_removed_vassal_answers_what_it_has_begun_and_leaves_nothing(served: S
     slow = in_background(served, "/slow", answers)
     eventually(lambda: busy(served), "the slow request")
     remove_vassal(served.layout, "a")
-    started = time.monotonic()
     served.emperor.wake()
     eventually(lambda: "a" not in served.emperor.stats().vassals, "the end of the vassal")
-    print(f"removed after {time.monotonic() - started:.3f} s")
     slow.join()
     assert answers == [200]
     assert not any(alive(pid) for pid in pids)

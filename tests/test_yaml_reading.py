@@ -130,9 +130,9 @@ def test_mistakes_are_problems_with_a_place(text: bytes, problem: str) -> None:
 )
 def test_hostile_input_ends_soon(text: bytes, expected: str) -> None:
     started = time.monotonic()
-    (problem,) = problems(text)[:1]
+    found = problems(text)
     assert time.monotonic() - started < HOSTILE_SECONDS
-    assert expected in problem
+    assert any(expected in problem for problem in found)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_text() -> None:
@@ -181,5 +181,7 @@ def test_paths_are_shown_as_a_user_writes_them() -> None:
 def test_no_bytes_raise(text: bytes) -> None:
     read = read_documents(text, file="f")
     for problem in (*read.problems, *(p for document in read.documents for p in document.problems)):
-        assert problem.line <= text.count(b"\n") + text.count(b"\r") + 3 * text.count(b"\xe2") + text.count(b"\xc2") + 1
+        assert (
+            problem.line <= text.count(b"\n") + text.count(b"\r") + 3 * text.count(b"\xe2") + text.count(b"\xc2") + 1
+        )
         assert "\n" not in str(problem)

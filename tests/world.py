@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import examples
 import httpx
 
+import examples
 from reconciler.cli.wiring import Installation
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult, PassResult

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -18,9 +18,15 @@ from reconciler.agent.watching import local_folder, start_watching
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.host.interruption import Interrupted, forget_interruption, interrupt
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 SETTLE_SECONDS = 0.1
+FINISH_SECONDS = 3.0
+"""How long a pass that is under way may go on when the agent is to end; then its programs and waits are ended."""
+GIVE_UP_SECONDS = 4.0
+"""How long it may take after that to come to a safe point."""
 QUIET_SECONDS = 60.0
 """Passes that did nothing are told once in this time."""
 QUIET_OUTCOMES = frozenset({Outcome.UNCHANGED, Outcome.SUSPENDED})
@@ -33,14 +39,16 @@ class Agent:
     engine: Engine
     host_name: str
     queue: TriggerQueue = field(default_factory=TriggerQueue)
+    _ended: threading.Event = field(default_factory=threading.Event)
     _told: dict[str, str] = field(default_factory=dict)
     _quiet_since: float = 0.0
     _quiet_passes: int = 0
 
     def run(self) -> None:
-        """Reconcile until SIGTERM or SIGINT; a pass that is under way ends first."""
+        """Reconcile until SIGTERM or SIGINT, then end within seconds, at a safe point of the pass under way."""
         configuration = self.engine.reader.configuration
         log = structlog.get_logger()
+        forget_interruption()
         remove_left_over(self.engine.host.layout)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, self._end)
@@ -56,13 +64,26 @@ class Agent:
         self.queue.put("start")
         try:
             while (trigger := self.queue.take(SETTLE_SECONDS)) is not None:
-                self.tell(self.engine.reconcile(trigger), trigger)
+                self._pass(trigger)
+        except Interrupted:
+            log.info("pass_interrupted", note="the next agent carries on")
         finally:
+            self._ended.set()
             scheduler.shutdown(wait=False)
             if watcher is not None:
                 watcher.stop()
                 watcher.join(timeout=2)
             log.info("agent_stopped", note="nginx and uWSGI go on serving")
+
+    def _pass(self, trigger: str) -> None:
+        """One pass; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
+        try:
+            self.tell(self.engine.reconcile(trigger), trigger)
+        except ReconcilerError as error:
+            log = structlog.get_logger().bind(trigger=trigger)
+            self._tell_once(log, "pass", "pass_failed", str(error), hint=error.hint)
+        except Exception as error:
+            structlog.get_logger().exception("unexpected_error", error=f"{type(error).__name__}: {error}")
 
     def tell(self, result: PassResult, trigger: str) -> None:
         """One line for each app that has news, one for the pass when nobody has."""
@@ -121,6 +142,15 @@ class Agent:
         return [layout.sites, layout.vassals, layout.public]
 
     def _end(self, _signal: int, _frame: FrameType | None) -> None:
-        with suppress(RuntimeError):
-            # the condition's lock may be held by the very thread that the signal interrupted
-            threading.Thread(target=self.queue.close, daemon=True).start()
+        # the condition's lock may be held by the very thread that the signal interrupted
+        threading.Thread(target=self._wind_down, daemon=True).start()
+
+    def _wind_down(self) -> None:
+        self.queue.close()
+        if self._ended.wait(FINISH_SECONDS):
+            return
+        interrupt()
+        if not self._ended.wait(GIVE_UP_SECONDS):
+            # only the answer of an app is waited for so long; killed at any instant, the next pass converges
+            structlog.get_logger().warning("agent_cut_short", note="the next agent carries on")
+            os._exit(1)

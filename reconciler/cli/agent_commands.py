@@ -14,7 +14,7 @@ DEMO_PORT = 8080
 
 
 def run(context: typer.Context) -> int:
-    """Reconcile until SIGTERM or SIGINT, in the foreground: the agent."""
+    """Keep reconciling, in the foreground, until SIGTERM or Ctrl-C."""
     from reconciler.cli.commands.run import command  # noqa: PLC0415  the agent takes 300 ms to import
 
     return command(invocation_of(context).config)
@@ -22,10 +22,14 @@ def run(context: typer.Context) -> int:
 
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo lives.")] = DEMO_FOLDER,
-    port: Annotated[int, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Where nginx listens.")] = DEMO_PORT,
+    port: Annotated[
+        int, typer.Option("--port", metavar="PORT", min=1, max=65535, help="Where nginx listens.")
+    ] = DEMO_PORT,
     stop: Annotated[bool, typer.Option("--stop", help="End the demo's nginx and uWSGI.")] = False,
 ) -> int:
-    """Make a config and an app repository, deploy them, and keep reconciling."""
+    """Deploy an example from two repositories made for it.
+
+    It keeps reconciling while you edit, commit and watch."""
     from reconciler.cli.commands.demo import command  # noqa: PLC0415  the agent takes 300 ms to import
 
     return command(folder, port, stop=stop)

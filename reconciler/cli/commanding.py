@@ -18,7 +18,7 @@ from typer.main import get_command
 from reconciler import __version__
 from reconciler.cli.invocation import Invocation
 from reconciler.cli.output import write_notes
-from reconciler.cli.views.words import error_with_tail
+from reconciler.cli.views.failures import error_with_tail
 from reconciler.model.errors import ReconcilerError, UsageError
 
 COMMANDS = {
@@ -96,7 +96,10 @@ def global_options_first(arguments: Sequence[str]) -> list[str]:
         if argument == "--":
             rest += [argument, *remaining]
         elif argument in OPTIONS_WITH_VALUE:
-            front += [argument, *([value] if (value := next(remaining, None)) is not None else [])]
+            value = next(remaining, None)
+            # without its value it stays behind, where typer says what is missing
+            target = rest if value is None else front
+            target += [argument] if value is None else [argument, value]
         elif argument in FLAGS or argument.startswith("--config="):
             front.append(argument)
         else:
@@ -137,7 +140,7 @@ def _options(
         Path | None,
         typer.Option("-c", "--config", metavar="FILE", help="The agent's configuration; else $RECONCILER_CONFIG."),
     ] = None,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and every log line.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("-V", "--version", help="Show the version and exit.")] = False,
 ) -> None:
     """Merging to main deploys: a pull-based GitOps reconciler for Python web apps on nginx and uWSGI."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """``config`` is what ``-c`` named; ``debug`` asks for tracebacks and every log line."""
+    """``config`` is what ``-c`` named; ``debug`` asks for tracebacks."""
 
     config: Path | None = None
     debug: bool = False
@@ -25,12 +24,6 @@ class Invocation:
         from reconciler.cli.wiring import Installation  # noqa: PLC0415  pydantic is read only where it is needed
 
         return Installation.load(self.config)
-
-    def configure_logs(self) -> None:
-        """Send what the engine logs to standard error: warnings, and everything with ``--debug``."""
-        from reconciler.agent.logs import configure_logs  # noqa: PLC0415  only commands with an engine log anything
-
-        configure_logs(logging.DEBUG if self.debug else logging.WARNING)
 
 
 def invocation_of(context: typer.Context) -> Invocation:

@@ -33,7 +33,9 @@ def app_logs(installation: Installation, app: str, *, nginx: bool) -> list[Path]
     found = [file for file in wanted if file.exists()]
     if not found:
         who = f"nginx has logged nothing for {app}" if nginx else f"{app} has not printed anything yet"
-        raise HostError(f"{who}: there is no {wanted[0]}", hint=f"`reconciler explain {app}` says what happened to it")
+        raise HostError(
+            f"{who}: there is no {wanted[0]}", hint=f"`reconciler explain {app}` says what happened to it"
+        )
     return found
 
 
@@ -87,5 +89,3 @@ def _added(file: Path, before: tuple[int, int]) -> tuple[bytes, tuple[int, int]]
     except OSError:
         return b"", before
     return added, (inode, start + len(added))
-
-

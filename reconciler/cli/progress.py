@@ -1,4 +1,4 @@
-"""What a pass does while it does it, on standard error: a live line per stage on a terminal, else one line at its end."""
+"""What a pass does while it does it, on standard error: live lines on a terminal, else one line per stage."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class LiveProgress:
     def __init__(self) -> None:
         self._running: dict[tuple[str, str], _Running] = {}
         self._lock = threading.Lock()
+        self._starting = threading.Lock()
         self._live: Live | None = None
 
     def stage_started(self, app: str, change: Change) -> None:
@@ -66,6 +67,8 @@ class LiveProgress:
         reasons = ", ".join(reason.value for reason in change.reasons)
         with self._lock:
             self._running[app, change.stage.value] = _Running(reasons, time.monotonic())
+        # not under the lock of the lines: drawing them takes it, and starting draws
+        with self._starting:
             if self._live is None:
                 self._live = _start_live(self)
 
@@ -82,7 +85,7 @@ class LiveProgress:
 
         with self._lock:
             running = self._running.pop((app, str(stage)), None)
-            live = self._live
+        live = self._live
         if live is not None:
             ended = finished_line(app, stage, seconds, running.reasons if running else "", error)
             text = coloured(ended) if colour_wanted(sys.__stderr__ or sys.stderr) else plain(ended)

@@ -1,8 +1,7 @@
-"""Drift: what on this host differs from what was applied. Reads the journal and the disk, never git or the network."""
+"""Drift: what on this host is not as it was applied. Reads the journal and the disk, not git or the network."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def _order(stage: StageName) -> int:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(path.name for path in folder.iterdir())
     except FileNotFoundError:
         return []
 

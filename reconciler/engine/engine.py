@@ -15,11 +15,14 @@ from reconciler.engine.pruning import remove_app
 from reconciler.engine.reading import Desired, Reader
 from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.switching import left_over, retire_all_but
 from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
+from reconciler.model.stage import StageName
+from reconciler.stages.vassal import vassal_of
 
 APPS_AT_ONCE = 4
 """How many apps are applied side by side: builds wait for the network, starts wait for imports."""
@@ -62,16 +65,18 @@ class Engine:
         planned = self._planning(desired).plan(app)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         done = {result.app: result for result in self._work(work, desired)} if work else {}
-        problems = (*desired.problems, *self._keep_serving())
+        problems = (*desired.problems, *self._keep_serving(), *self._retire_left_over(planned))
         results = tuple(done.get(result.app, result) for result in planned)
-        if app is None and not any(result.error for result in results if result.outcome is Outcome.CHANGED):
+        if app is None:
             self.reader.remember(desired)
+            self._forget_unasked(desired)
         if work:
             self._collect(desired)
         outcome = PassResult(desired.revision, results, problems, seconds=time.monotonic() - began)
         self._remember_errors(results)
-        error = "; ".join(problems) or None
-        self.journal.record_pass(PassRecord(started, time.time(), trigger, desired.revision, outcome.outcomes, error))
+        sentences = "; ".join(problems) or None
+        record = PassRecord(started, time.time(), trigger, desired.revision, outcome.outcomes, sentences)
+        self.journal.record_pass(record)
         return outcome
 
     # loading and planning
@@ -145,17 +150,43 @@ class Engine:
                 problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
         return tuple(problems)
 
+    def _retire_left_over(self, planned: Iterable[AppResult]) -> tuple[str, ...]:
+        """End the vassals that a killed agent left behind: candidates, and releases that were draining."""
+        settled = [result.app for result in planned if result.outcome is Outcome.UNCHANGED]
+        vassals = {app: self._known[app].get(StageName.VASSAL) for app in settled if app in self._known}
+        serving = {app: vassal_of(app, vassal) for app, vassal in vassals.items() if vassal is not None}
+        try:
+            for app in left_over(self.host.layout, serving):
+                retire_all_but(self.host, app, serving[app], REMOVAL_DRAIN_SECONDS)
+        except OSError as error:
+            return (str(as_reconciler_error(error)),)
+        return ()
+
     # recording
 
     def _remember_errors(self, results: Iterable[AppResult]) -> None:
-        """Keep each app's last error current; writes only when it is another one than before."""
+        """Keep what `status` says of each app current; writes only what is another thing than before."""
         for result in results:
-            record = self._records.get(result.app)
-            before = record.last_error if record is not None else None
-            if result.outcome is Outcome.FAILED and str(result.error) != before:
+            record = self._records.get(result.app, AppRecord(result.app))
+            suspended = result.note if result.outcome is Outcome.SUSPENDED else None
+            if suspended != record.suspended_reason:
+                self.journal.record_suspended(result.app, suspended)
+            if result.outcome is Outcome.FAILED and str(result.error) != record.last_error:
                 self.journal.record_error(result.app, str(result.error))
-            elif result.outcome is Outcome.UNCHANGED and before is not None:
-                self.journal.record_error(result.app, None)
+            elif result.outcome is Outcome.UNCHANGED:
+                if record.last_error is not None:
+                    self.journal.record_error(result.app, None)
+                if record.quarantined_key is not None:
+                    # a revert asks for what serves: what failed is not asked for any more
+                    self.journal.release_quarantine(result.app)
+
+    def _forget_unasked(self, desired: Desired) -> None:
+        """Drop what is remembered of apps that never served here and that no manifest asks for any more."""
+        if desired.unreadable:
+            return
+        for name in self._records.keys() - self._known.keys() - desired.apps.keys() - desired.held.keys():
+            message = "its manifest is gone, and no release of it was ever verified here"
+            self.journal.record_removed(name, EventRecord(name, "removed", message, time.time()))
 
     def _unreadable(self, trigger: str, error: ReconcilerError, started: float) -> PassResult:
         """The config repository cannot be read: nothing is known, so nothing is done."""

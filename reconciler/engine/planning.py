@@ -64,7 +64,7 @@ class Planning:
         return replace(result, outcome=Outcome.CHANGED)
 
     def _removals(self, gone: list[str]) -> list[AppResult]:
-        why_not = refusal(gone, len(self.applied), self.prune, complete=self.desired.complete)
+        why_not = refusal(gone, len(self.applied), self.prune, unreadable=self.desired.unreadable)
         results = []
         for app in gone:
             result = AppResult(app, Outcome.CHANGED, plan_removal(app, self.applied[app]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from reconciler.engine.switching import retire_all_but
 from reconciler.host.services import Host
@@ -14,16 +14,14 @@ def removable(known: Iterable[str], desired: Iterable[str], held: Iterable[str])
     return sorted(set(known) - set(desired) - set(held))
 
 
-def refusal(gone: list[str], known: int, prune: Prune, *, complete: bool) -> str | None:
+def refusal(gone: list[str], known: int, prune: Prune, *, unreadable: Sequence[str]) -> str | None:
     """Why these apps may not be removed now, as a sentence; ``None`` when they may."""
     if not gone:
         return None
     if not prune.enabled:
         return "its manifest is gone, but prune.enabled is false in agent.yaml"
-    if not complete:
-        return (
-            "its manifest may be in a file that cannot be read; nothing is removed until every manifest can be read"
-        )
+    if unreadable:
+        return f"its manifest is gone, but may be in {unreadable[0]}, which cannot be read; nothing is removed until then"
     # one app may always go: a share of a single app would be everything
     if len(gone) > max(1, int(known * prune.limit)):
         return (

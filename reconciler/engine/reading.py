@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import PurePosixPath
 
 from reconciler.engine.desired import DesiredApp, resolve_stages
 from reconciler.engine.git_source import GitSource
-from reconciler.host.git import Mirrors, RemoteRefs
+from reconciler.host.git import Mirrors, RemoteRefs, masked
 from reconciler.host.journal import Journal
 from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
@@ -17,6 +18,7 @@ from reconciler.model.errors import (
     ConfigurationError,
     HistoryRewritten,
     ManifestError,
+    Problem,
     ReconcilerError,
     RevisionNotFound,
 )
@@ -29,20 +31,21 @@ MANIFEST_LIMIT_BYTES = 1024 * 1024
 POLLS_AT_ONCE = 8
 MANIFEST_ENDINGS = (".yaml", ".yml")
 TEMPLATES_FOLDER = "templates"
+MANIFEST_HINT = "correct the manifest and commit; `reconciler validate` checks it before"
 
 
 @dataclass(frozen=True, slots=True)
 class Desired:
     """What git asks of this host. ``held`` are apps that must be left as they are, each with the reason.
 
-    ``complete`` is false when a manifest could not even be told apart: then nothing may be removed.
+    ``unreadable`` are files that may describe any app: while there are some, nothing may be removed.
     """
 
     revision: str
     apps: Mapping[str, DesiredApp]
     held: Mapping[str, ReconcilerError]
     problems: tuple[str, ...] = ()
-    complete: bool = True
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -88,10 +91,8 @@ class Reader:
         polled |= self._poll(addresses - polled.keys())
         self._addresses = frozenset(addresses - {self.config_address})
         held: dict[str, ReconcilerError] = {
-            app: ManifestError(
-                tuple(problems), hint="correct the manifest and commit; `reconciler validate` checks it"
-            )
-            for app, problems in manifests.held.items()
+            app: ManifestError(tuple(problems), hint=MANIFEST_HINT)
+            for app, problems in self._held(manifests, applied).items()
         }
         apps, failed = self._resolve_all(placed, polled, commit, revision, applied, outputs)
         return Desired(
@@ -99,7 +100,7 @@ class Reader:
             apps,
             held | failed,
             tuple(str(problem) for problem in manifests.problems),
-            complete=not manifests.unnamed_problems,
+            tuple(file for (file, _), reading in self._files.items() if reading.unnamed),
         )
 
     # polling
@@ -158,19 +159,53 @@ class Reader:
         if self._manifests is not None and self._manifests[0] == commit:
             return self._manifests[1]
         folder = self.configuration.repository.path
+        if self._mirrors.trees(self.config_address, [(commit, folder)])[commit, folder] is None:
+            # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
+            raise RevisionNotFound(
+                f"the config repository has no folder {folder} at {commit[:7]}, so its manifests are not known",
+                hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
+            )
         entries = self._mirrors.entries(self.config_address, commit, folder)
-        files = [entry for entry in entries if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)]
-        unread = [entry for entry in files if (entry.path, entry.object_id) not in self._files]
-        contents = self._mirrors.blobs(
-            self.config_address, [entry.object_id for entry in unread], limit_bytes=MANIFEST_LIMIT_BYTES
-        )
-        for entry in unread:
-            self._files[entry.path, entry.object_id] = read_manifest_file(entry.path, contents[entry.object_id])
-        present = {(entry.path, entry.object_id) for entry in files}
-        self._files = {known: reading for known, reading in self._files.items() if known in present}
-        manifests = combine([self._files[name] for name in sorted(present)])
+        present = {
+            (str(PurePosixPath(folder) / entry.path), entry.object_id)
+            for entry in entries
+            if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)
+        }
+        known = {name: reading for name, reading in self._files.items() if name in present}
+        self._files = known | self._read_files(sorted(present - known.keys()))
+        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port)
         self._manifests = (commit, manifests)
         return manifests
+
+    def _read_files(self, files: list[tuple[str, str]]) -> dict[tuple[str, str], FileReading]:
+        """What files, given as path and object id, say; one that is too large is not even fetched from the mirror."""
+        sizes = self._mirrors.sizes(self.config_address, [object_id for _, object_id in files])
+        small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
+        contents = self._mirrors.blobs(self.config_address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
+        return {
+            (path, object_id): read_manifest_file(path, contents[object_id])
+            if object_id in contents
+            else _too_large(path, sizes[object_id])
+            for path, object_id in files
+        }
+
+    @property
+    def _one_port(self) -> int | None:
+        embedded = self.configuration.profile == "embedded"
+        return self.configuration.http.port if embedded else None
+
+    @staticmethod
+    def _held(manifests: ManifestSet, applied: Iterable[str]) -> dict[str, list[Problem]]:
+        """The problems of every app that a mistake is about. A file that is beyond reading is about the app that has
+        its name, where there is one on this host that no other file describes.
+        """
+        held = {app: list(problems) for app, problems in manifests.held.items()}
+        missing = set(applied) - held.keys() - {entry.manifest.name for entry in manifests.manifests}
+        for problem in manifests.problems:
+            app = PurePosixPath(problem.file).stem
+            if problem.app is None and app in missing:
+                held.setdefault(app, []).append(problem)
+        return held
 
     def _template(self, commit: str, name: str) -> str | None:
         folder, _, file = f"{TEMPLATES_FOLDER}/{name}".rpartition("/")
@@ -260,7 +295,7 @@ class Reader:
                 tree = trees[place]
                 if tree is None:
                     failed[name] = RevisionNotFound(
-                        f"{name}: there is no folder {place[1]} at {place[0][:7]}",
+                        f"{masked(address)} has no folder {place[1]} at {place[0][:7]}",
                         hint="correct spec.source.directory, or commit the folder",
                     )
                 else:
@@ -294,6 +329,11 @@ class Reader:
         app = DesiredApp(manifest, commit, facts, stages)
         self._resolved[manifest.name] = _Resolved(basis, app)
         return app
+
+
+def _too_large(path: str, size: int) -> FileReading:
+    message = f"the file has {size:,} bytes, and {MANIFEST_LIMIT_BYTES:,} are the limit"
+    return FileReading(path, problems=(Problem(path, 0, "", message),), unnamed=True)
 
 
 def _head_setting(address: str, branch: str) -> str:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-
-import structlog
+import traceback
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host.journal import EventRecord, Journal, ReleaseRecord, ReleaseState
@@ -50,7 +49,7 @@ def quarantine_key(app: DesiredApp) -> str:
 
 
 def as_reconciler_error(error: Exception) -> ReconcilerError:
-    """Any exception as one with a sentence for the user; a bug is logged with its traceback."""
+    """Any exception as one with a sentence for the user; a bug carries its traceback."""
     if isinstance(error, ReconcilerError):
         return error
     if isinstance(error, OSError):
@@ -58,9 +57,10 @@ def as_reconciler_error(error: Exception) -> ReconcilerError:
         return HostError(
             f"{place}{error.strerror or error}", hint="check the free space and the rights of the state folder"
         )
-    structlog.get_logger().exception("unexpected_error")
     return StageFailed(
-        f"unexpected {type(error).__name__}: {error}", hint="this is a bug of the reconciler; report it"
+        f"unexpected {type(error).__name__}: {error}",
+        hint="this is a bug of the reconciler; report it with the lines below",
+        tail="".join(traceback.format_exception(error)),
     )
 
 

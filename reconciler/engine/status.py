@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from reconciler.engine.drift import drift_of
 from reconciler.host.journal import AppRecord, Journal, PassRecord
 from reconciler.host.layout import Layout
-from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.observing import Observer
+from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.releases import public_release
 from reconciler.model.condition import Condition, ConditionType, Standing, condition_of, conditions_of
 from reconciler.model.stage import AppliedStage, StageName

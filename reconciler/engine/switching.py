@@ -50,11 +50,13 @@ class Switch:
         return vassal_name(self.app.name, self.app.release, self.app.manifest.spec.uwsgi.strategy)
 
     def start_candidate(self, write: Callable[[], None]) -> None:
-        """Start the candidate and prove it on its own sockets; a failing one is taken away again."""
+        """Run the hooks, start the candidate and prove it on its own sockets; a failing one is taken away again."""
         self.started = True
-        log_position = _size(self.layout.app_log(self.app.name))
-        self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
         try:
+            # before the candidate starts: its probes, and often its import, need the database that a migration makes
+            self._run_hooks(self.app.manifest.spec.hooks.before_switch, "beforeSwitch")
+            log_position = _size(self.layout.app_log(self.app.name))
+            self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
             self.host.emperor.ensure_running()
             write()
             wait_until_ready(
@@ -68,7 +70,6 @@ class Switch:
                 deadline=self.deadline,
             )
             probe_candidate(self.host, self.app, self.vassal, self.deadline, log_position)
-            self._run_hooks(self.app.manifest.spec.hooks.before_switch, "beforeSwitch")
         except BaseException:
             self._take_back_candidate()
             raise
@@ -116,9 +117,11 @@ class Switch:
                 "RECONCILER_RELEASE": self.app.release,
             }
             try:
-                run_app_command(command, folder=folder, env=env, say=self.say, timeout=HOOK_SECONDS)
+                run_app_command(
+                    command, kind=f"{kind} hook", folder=folder, env=env, say=self.say, timeout=HOOK_SECONDS
+                )
             except CommandFailed as error:
-                raise StageFailed(f"the {kind} hook failed: {error}", tail=error.tail) from error
+                raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
 
     def _take_back_candidate(self) -> None:
         applied = self.applied.get(StageName.VASSAL)
@@ -165,6 +168,18 @@ def retire_all_but(host: Host, app: str, serving: str, seconds: float) -> None:
     if leaving:
         with suppress(HostError):
             host.emperor.wake()
+
+
+def left_over(layout: Layout, serving: Mapping[str, str]) -> list[str]:
+    """The apps of ``serving`` (app to vassal) that have another vassal too, which a killed agent left behind."""
+    found = set()
+    with os.scandir(layout.vassals) as entries:
+        for entry in entries:
+            vassal = entry.name.removesuffix(".ini")
+            app = vassal.partition(".")[0]
+            if vassal != entry.name and serving.get(app, vassal) != vassal:
+                found.add(app)
+    return sorted(found)
 
 
 def _size(path: Path) -> int:

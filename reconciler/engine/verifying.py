@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host.files import tail_of
-from reconciler.host.probing import probe_nginx, probe_socket
 from reconciler.host.services import Host
 from reconciler.model.errors import VerificationFailed
+from reconciler.model.uwsgi_log import telling
 
 LOG_TAIL_BYTES = 2_000
+NO_SITE = "No site is served under this name"
+"""What nginx's default server answers, see ``templates/nginx.conf.j2``."""
 
 
 def host_header(app: DesiredApp, host: Host) -> str:
@@ -22,6 +24,8 @@ def host_header(app: DesiredApp, host: Host) -> str:
 
 def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
     """Every probe against the candidate; it has no traffic yet. Paths that nginx serves by itself are left out."""
+    from reconciler.host.probing import probe_socket  # noqa: PLC0415  httpx: a pass without changes never asks
+
     socket = host.layout.socket(vassal, "http")
     static = tuple(folder.url for folder in app.manifest.spec.static)
     for probe in app.manifest.spec.verify.probes:
@@ -37,6 +41,8 @@ def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, l
 
 def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int) -> None:
     """Every probe through nginx, as a visitor would ask."""
+    from reconciler.host.probing import probe_nginx  # noqa: PLC0415  httpx: a pass without changes never asks
+
     static = tuple(folder.url for folder in app.manifest.spec.static)
     for probe in app.manifest.spec.verify.probes:
         served_by_nginx = bool(static) and probe.path.startswith(static)
@@ -56,10 +62,11 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
 
 def _quoting_logs(host: Host, app: DesiredApp, error: VerificationFailed, log_position: int) -> VerificationFailed:
     logs = (
-        ("app", tail_of(host.layout.app_log(app.name), LOG_TAIL_BYTES, since=log_position)),
+        ("app", telling(tail_of(host.layout.app_log(app.name), LOG_TAIL_BYTES, since=log_position))),
         ("nginx", tail_of(host.layout.logs / f"{app.name}.error.log", LOG_TAIL_BYTES // 2)),
     )
     tail = "\n".join(f"last lines of the {name}'s log:\n{text.rstrip()}" for name, text in logs if text.strip())
-    return VerificationFailed(
-        str(error), hint=error.hint or f"read the whole log with `reconciler logs {app.name}`", tail=tail
-    )
+    hint = f"read the whole log with `reconciler logs {app.name}`"
+    if NO_SITE in str(error):
+        hint = f"nginx has no site for {host_header(app, host)}: the template must use listen and server_names"
+    return VerificationFailed(str(error), hint=error.hint or hint, tail=tail)

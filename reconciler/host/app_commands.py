@@ -6,12 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from reconciler.host.processes import Limits, Result, run
+from reconciler.model.errors import CommandFailed, CommandTimedOut
 
 COMMAND_SECONDS = 1_800.0
 """The longest that one build command, static command or hook may take."""
 CPU_SECONDS = 3_600
 FILE_BYTES = 8 * 1024**3
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+SHOWN_CHARACTERS = 80
+"""How much of a command an error repeats."""
 PASSED_ON = (
     "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy",
     "SSL_CERT_FILE", "SSL_CERT_DIR", "NODE_EXTRA_CA_CERTS", "TZ",
@@ -39,23 +42,31 @@ def app_environment(
 def run_app_command(
     command: str,
     *,
+    kind: str,
     folder: Path,
     env: Mapping[str, str],
     say: Callable[[str], None],
     timeout: float = COMMAND_SECONDS,
 ) -> Result:
-    """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds.
+    """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds, ``kind`` its name in errors.
 
     The command goes to a shell word by word as its author wrote it: it is the author's program, with the author's
     rights. Raises :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
     """
     limits = Limits(cpu_seconds=CPU_SECONDS, file_bytes=FILE_BYTES)
-    return run(
-        ["/bin/sh", "-c", command],
-        timeout=timeout,
-        cwd=folder,
-        env=env,
-        limits=limits,
-        what=f"`{command}`",
-        on_line=say,
-    )
+    what = f"the {kind} `{_shown(command)}`"
+    try:
+        return run(
+            ["/bin/sh", "-c", command], timeout=timeout, cwd=folder, env=env, limits=limits, what=what, on_line=say
+        )
+    except CommandFailed as error:
+        if isinstance(error, CommandTimedOut):
+            error.hint = f"{timeout:g} s are the limit: make it do less, or take it out of the deployment"
+        else:
+            error.hint = "correct the command in the manifest, or what it runs, and commit"
+        raise
+
+
+def _shown(command: str) -> str:
+    line = " ".join(command.split())
+    return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"

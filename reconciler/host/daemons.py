@@ -100,7 +100,7 @@ class Daemon:
                     with contextlib.suppress(ProcessLookupError):
                         signal.pidfd_send_signal(handle, asked)
                 deadline = time.monotonic() + patience
-                if all([_ended(handle, max(deadline - time.monotonic(), 0)) for handle in handles]):
+                if all(_ended(handle, max(deadline - time.monotonic(), 0)) for handle in handles):
                     break
         finally:
             for handle in handles:

@@ -150,6 +150,12 @@ class Mirrors:
         tree = self.tree(address, commit, directory)
         return self.read(parse_address(address), lambda mirror: list_tree(mirror, tree, recursive=recursive))
 
+    def sizes(self, address: str, object_ids: Sequence[str]) -> Mapping[str, int]:
+        """The sizes of objects in bytes, by their ids; ids that the mirror lacks are left out."""
+        wanted = [_checked(object_id) for object_id in dict.fromkeys(object_ids)]
+        found = self.read(parse_address(address), lambda mirror: headers(mirror, wanted))
+        return {header.object_id: header.size for header in found if header is not None}
+
     def blobs(self, address: str, object_ids: Sequence[str], *, limit_bytes: int) -> Mapping[str, bytes]:
         """The contents of files by their object ids.
 

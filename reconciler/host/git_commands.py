@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.host.git_addresses import ALLOWED_PROTOCOLS, Address, masked
 from reconciler.host.git_failures import is_damage
+from reconciler.host.interruption import CHECK_SECONDS, stop_if_interrupted
 from reconciler.host.processes import TAIL_BYTES, end_group
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError, RepositoryUnreachable
 
@@ -155,11 +157,12 @@ def _run(
     stdin: bytes | None = None,
     on_mirror: bool = False,
 ) -> bytes:
+    stop_if_interrupted()
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = [*_without_variables(environment), "git", *settings, *arguments]
     with _started(command, environment, folder, has_stdin=stdin is not None) as process:
         try:
-            stdout, stderr = process.communicate(stdin, timeout=timeout)
+            stdout, stderr = _communicate(process, stdin, timeout)
         except subprocess.TimeoutExpired:
             end_group(process.pid)
             raise CommandTimedOut(("git", *arguments), timeout, "", what=f"git {arguments[0]}") from None
@@ -171,6 +174,21 @@ def _run(
     if process.returncode != 0 or (on_mirror and is_damage(tail)):
         raise CommandFailed(("git", *arguments), process.returncode, tail, what=f"git {arguments[0]}")
     return bytes(stdout)
+
+
+def _communicate(process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float) -> tuple[bytes, bytes]:
+    """All that a program prints; raises ``TimeoutExpired`` after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        wait = min(max(deadline - time.monotonic(), 0), CHECK_SECONDS)
+        try:
+            return process.communicate(stdin, timeout=wait)
+        except subprocess.TimeoutExpired:
+            stop_if_interrupted()
+            if time.monotonic() >= deadline:
+                raise
+            # communicate goes on with what it was given at first, and takes it only once
+            stdin = None
 
 
 @contextmanager

@@ -80,7 +80,7 @@ def locked(mirror: Path, address: Address, *, timeout: float) -> Iterator[None]:
     """Keep every other thread and process from changing the mirror; readers need no lock."""
     mirror.parent.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout
-    with mirror.with_suffix(".lock").open("w") as file:
+    with mirror.with_suffix(".lock").open("a") as file:
         while True:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ import os
 import re
 import secrets
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -59,6 +60,8 @@ class Nginx:
         self.generation_file = layout.nginx / "generation.conf"
         self.error_log = layout.logs / "nginx.error.log"
         self.control = layout.run / "nginx.control"
+        # apps are applied side by side, and each change is proven by the generation that it makes
+        self._changing = threading.RLock()
         self._daemon = Daemon("nginx", layout.run / "nginx.daemon", layout.logs / "nginx.out.log")
         if len(str(self.control).encode()) > SOCKET_PATH_BYTES:
             raise HostError(
@@ -84,7 +87,7 @@ class Nginx:
 
         Raises :class:`StageFailed` with nginx's own sentence, the file and the line.
         """
-        with self._candidate(changes) as folder:
+        with self._changing, self._candidate(changes) as folder:
             command = [*WITH_ALL_FILES, str(self.binary), "-t", "-q", "-p", f"{self.layout.nginx}/"]
             command += ["-c", str(folder / "nginx.conf")]
             if "error_log_argument" in self.capabilities():
@@ -105,6 +108,10 @@ class Nginx:
         Raises :class:`HostError` when the address is taken, before anything is touched, and :class:`StageFailed`
         when nginx does not take the new files: the old ones are back in place then, and live.
         """
+        with self._changing:
+            return self._install(changes)
+
+    def _install(self, changes: Mapping[str, str | None]) -> bool:
         wanted = {self.layout.sites / name: content for name, content in changes.items()}
         wanted[self.configuration] = self._main()
         before = {path: _content(path) for path in wanted}

@@ -58,7 +58,7 @@ class Observer:
     def link(path: Path, expected: str) -> tuple[Difference, ...]:
         """How a symbolic link differs from what was applied."""
         try:
-            actual = os.readlink(path)
+            actual = str(path.readlink())
         except FileNotFoundError:
             return (Difference(str(path), DifferenceKind.MISSING, f"--- {path}\n+++ /dev/null\n-link to {expected}"),)
         except OSError:

@@ -78,12 +78,12 @@ def _probe(
 ) -> ProbeResult:
     where = "through nginx" if PROBE_HEADER in headers else "on its own socket"
     what = f"GET {probe.path} {where}"
-    # the path goes out byte for byte: httpx would normalize it otherwise
-    url = base.copy_with(raw_path=probe.path.encode("ascii"))
     started = time.monotonic()
     sent = {"Host": host_header, "User-Agent": "reconciler-probe", "Accept": "*/*", "Connection": "close", **headers}
+    # the path goes out byte for byte; as part of an URL, httpx would tidy it up
+    extensions = {"timeout": _timeouts(deadline), "target": probe.path.encode("ascii")}
     with _answering(what, started), httpx.Client(transport=transport, trust_env=False) as client:
-        request = httpx.Request("GET", url, headers=sent, extensions={"timeout": _timeouts(deadline)})
+        request = httpx.Request("GET", base, headers=sent, extensions=extensions)
         response = client.send(request, stream=True, follow_redirects=False)
         try:
             body = _read(response, deadline)

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reconciler.host.interruption import CHECK_SECONDS, stop_if_interrupted
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 
 TAIL_BYTES = 8 * 1024
@@ -66,6 +67,7 @@ def run(
     Raises :class:`CommandFailed` on a status other than 0, :class:`CommandTimedOut` after the limit, and
     :class:`HostError` when the program is not there.
     """
+    stop_if_interrupted()
     arguments = tuple(str(part) for part in command)
     started = time.monotonic()
     try:
@@ -149,10 +151,11 @@ def _collect(
             os.set_blocking(process.stdin.fileno(), False)
             selector.register(process.stdin, selectors.EVENT_WRITE)
         while selector.get_map():
+            stop_if_interrupted()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError(_text(tail))
-            for key, _ in selector.select(min(remaining, 1.0)):
+            for key, _ in selector.select(min(remaining, CHECK_SECONDS)):
                 stream: IO[bytes] = key.fileobj  # type: ignore[assignment]
                 if stream is process.stdin:
                     written = _feed(selector, stream, stdin or b"", written)

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -45,6 +46,8 @@ __all__ = [
 ]
 
 START_SECONDS = 10.0
+POLL_SECONDS = 0.01
+TAIL_BYTES = 500
 STOP_SECONDS = 40.0
 OPEN_FILES = 65536
 """uWSGI closes every number up to its limit one by one before it starts a vassal."""
@@ -64,6 +67,8 @@ class Emperor:
         self.socket = layout.run / "emperor.stats"
         self.wrapper = layout.run / "vassal-wrapper"
         self.log = layout.logs / "emperor.log"
+        # apps are applied side by side: the second must not meet an Emperor that has no socket yet
+        self._starting = threading.Lock()
         self._daemon = Daemon("the uWSGI Emperor", layout.run / "emperor.pid", self.log)
         if len(str(self.socket).encode()) > SOCKET_PATH_BYTES:
             raise HostError(
@@ -80,12 +85,17 @@ class Emperor:
 
         Raises :class:`HostError` with the end of its log when it does not come up.
         """
-        write_whole(self.wrapper, render_wrapper(minimal_environment()), mode=0o755)
-        if self.running():
-            return False
-        offset = self.log.stat().st_size if self.log.exists() else 0
-        self.socket.unlink(missing_ok=True)
-        self._daemon.start(self._command(), open_files=OPEN_FILES)
+        with self._starting:
+            write_whole(self.wrapper, render_wrapper(minimal_environment()), mode=0o755)
+            started = not self.running()
+            offset = self.log.stat().st_size if self.log.exists() else 0
+            if started:
+                self.socket.unlink(missing_ok=True)
+                self._daemon.start(self._command(), open_files=OPEN_FILES)
+            self._await_answer(offset)
+            return started
+
+    def _await_answer(self, offset: int) -> None:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             try:
@@ -93,10 +103,10 @@ class Emperor:
             except HostError:
                 if not self.running():
                     break
-                time.sleep(0.01)
+                time.sleep(POLL_SECONDS)
             else:
-                return True
-        tail = tail_of(self.log, 500, since=offset).strip()
+                return
+        tail = tail_of(self.log, TAIL_BYTES, since=offset).strip()
         raise HostError(f"the uWSGI Emperor does not come up: {tail or 'it says nothing'}", hint=f"see {self.log}")
 
     def stop(self) -> bool:

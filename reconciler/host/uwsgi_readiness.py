@@ -7,21 +7,24 @@ from pathlib import Path
 from typing import Protocol
 
 from reconciler.host.files import tail_of
+from reconciler.host.interruption import stop_if_interrupted
 from reconciler.host.layout import Layout
 from reconciler.host.uwsgi_stats import VASSAL_SUFFIX, EmperorStats, VassalState, WorkerStats, worker_stats
 from reconciler.model.errors import HostError, VerificationFailed
+from reconciler.model.uwsgi_log import about_vassal, cause_of_end, telling
 
 POLL_SECONDS = 0.02
 DRAIN_POLL_SECONDS = 0.05
 RACY_SECONDS = 2.0
 """A file as young as this may have been written again within the second that the Emperor remembers."""
-TAIL_BYTES = 4096
+TAIL_BYTES = 16_384
 
 
 class Emperor(Protocol):
     """The part of the Emperor that waiting needs."""
 
     layout: Layout
+    log: Path
 
     def stats(self) -> EmperorStats:
         """Its view of its vassals."""
@@ -49,16 +52,22 @@ def wait_until_ready(
     ``deadline`` is a :func:`time.monotonic` value; ``log_position`` is the size of the app's log before the start.
     Raises :class:`VerificationFailed` with the log since then: as soon as the vassal dies, else at the deadline.
     """
+    emperor_log = emperor.log
+    emperor_position = emperor_log.stat().st_size if emperor_log.exists() else 0
     failures_before = emperor.stats().failures.get(vassal, 0)
     _make_noticed(emperor, vassal)
     missing = "the Emperor has not started it"
     while True:
         state = emperor.stats()
         if state.failures.get(vassal, 0) > failures_before:
+            # what uWSGI says before it opens the app's log, such as of a wrong option, is in the Emperor's
+            tail = tail_of(log, TAIL_BYTES, since=log_position) or about_vassal(
+                tail_of(emperor_log, TAIL_BYTES, since=emperor_position), vassal
+            )
             raise VerificationFailed(
-                f"the release {release} does not start: uWSGI ends before it can take a request",
-                hint="the app's log says why",
-                tail=tail_of(log, TAIL_BYTES, since=log_position),
+                f"the release {release} does not start: {cause_of_end(tail)}",
+                hint=f"correct it and commit; `reconciler logs {vassal.partition('.')[0]}` shows the whole log",
+                tail=telling(tail),
             )
         missing = _missing(state.vassals.get(vassal), stats, http)
         if not missing:
@@ -67,8 +76,9 @@ def wait_until_ready(
             raise VerificationFailed(
                 f"the release {release} is not ready in time: {missing}",
                 hint="raise verify.timeout if the app needs longer to start",
-                tail=tail_of(log, TAIL_BYTES, since=log_position),
+                tail=telling(tail_of(log, TAIL_BYTES, since=log_position)),
             )
+        stop_if_interrupted()
         time.sleep(POLL_SECONDS)
 
 
@@ -90,6 +100,7 @@ def drain(stats: Path, deadline: float) -> bool:
         idle_since = done if state.idle else None
         if time.monotonic() >= deadline:
             return False
+        stop_if_interrupted()
         time.sleep(DRAIN_POLL_SECONDS)
 
 
@@ -100,7 +111,9 @@ def _make_noticed(emperor: Emperor, vassal: str) -> None:
         written = (emperor.layout.vassals / f"{vassal}{VASSAL_SUFFIX}").stat().st_mtime
     except OSError:
         return
-    if known is not None and known.ready and known.last_mod >= int(written) and time.time() - written < RACY_SECONDS:
+    if known is None or not (known.ready or known.accepting):
+        return
+    if known.last_mod >= int(written) and time.time() - written < RACY_SECONDS:
         emperor.reload(vassal)
 
 

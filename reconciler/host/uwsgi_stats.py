@@ -19,9 +19,9 @@ VASSAL_SUFFIX = ".ini"
 class VassalState:
     """One vassal as the Emperor sees it.
 
-    ``ready``: its uWSGI has read its configuration; a reload takes that back until the new one has. ``accepting``:
-    a worker takes requests. ``loyal``: it has answered a request. ``stopping``: it was asked to end. ``last_mod`` is
-    the second at which the file that it runs with was last written.
+    ``ready``: its uWSGI has started; a reload takes that back for good. ``accepting``: a worker takes requests; a
+    reload takes that back until a worker of the new one does. ``loyal``: it has answered a request. ``stopping``: it
+    was asked to end. ``last_mod`` is the second at which the file that it runs with was last written.
     """
 
     pid: int

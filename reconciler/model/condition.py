@@ -1,6 +1,7 @@
 """Conditions: what ``status`` says about an app, as documented constants that scripts can rely on.
 
-A condition has a type, a status (``True``, ``False`` or ``Unknown``), a reason in one word and a message in one sentence.
+A condition has a type, a status (``True``, ``False`` or ``Unknown``), a reason in one word and a message in one
+sentence.
 Types and reasons are added, never renamed.
 """
 
@@ -58,7 +59,7 @@ REASON_DOCUMENTATION = {
     ConditionReason.NOT_LISTENING: "no process listens on the release's socket",
     ConditionReason.AS_GIT_ASKS: "the last pass left nothing to do",
     ConditionReason.FAILED: "the last attempt failed and is tried again with the next pass",
-    ConditionReason.QUARANTINED: "the release failed and is not tried again until git changes or someone says `retry`",
+    ConditionReason.QUARANTINED: "the release failed and is tried again when git changes or a person says `retry`",
     ConditionReason.SUSPENDED: "a person suspended the app",
     ConditionReason.CONFIGURATION_UNREADABLE: "the config repository could not be read at the last pass",
     ConditionReason.AS_APPLIED: "files, links and folders are as they were applied",

@@ -31,7 +31,7 @@ from enum import StrEnum
 class Retry(StrEnum):
     """When it makes sense to try again."""
 
-    NEXT_PASS = "next_pass"
+    NEXT_PASS = "next_pass"  # noqa: S105  no password: when the next pass comes
     ON_CHANGE = "on_change"
     NEVER = "never"
 

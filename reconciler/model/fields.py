@@ -42,6 +42,7 @@ _USER = r"([A-Za-z0-9_][^\s/@]*@)?"
 _HOST = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)"
 _HOST_ADDRESS = rf"(https|ssh)://{_USER}{_HOST}(:[0-9]{{1,5}})?/[^\s-]\S*"
 _SHORT_ADDRESS = rf"[A-Za-z0-9_][\w.-]*@{_HOST}:[^\s-]\S*"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -94,7 +95,7 @@ class Pattern:
 
 
 def _one_line(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+    if _CONTROL.search(value):
         raise refuse(f"{shown(value)} has a line break or another control character")
     return value
 
@@ -118,10 +119,10 @@ def _duration(value: object) -> object:
 def _inside(value: str) -> str:
     """A relative path that cannot leave the folder it is meant for."""
     _one_line(value)
-    path = PurePosixPath(value)
-    if not value or path.is_absolute() or ".." in path.parts or "\\" in value or ".git" in path.parts:
+    parts = [part for part in value.split("/") if part not in ("", ".")]
+    if not value or value.startswith("/") or "\\" in value or ".." in parts or ".git" in parts:
         raise refuse(f"{shown(value)} must be a relative path inside the app, without '..'")
-    return str(path)
+    return "/".join(parts) or "."
 
 
 def _absolute(value: str) -> str:

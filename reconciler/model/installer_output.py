@@ -64,5 +64,6 @@ def _last_indented(output: str) -> str:
 
 
 def _short(sentence: str) -> str:
-    line = " ".join(sentence.split())
+    # the marks below the quoted line mean nothing once it is joined to the sentence
+    line = re.sub(r" \^+$", "", " ".join(sentence.split()))
     return line if len(line) <= MAX_SENTENCE_CHARACTERS else line[: MAX_SENTENCE_CHARACTERS - 1] + "…"

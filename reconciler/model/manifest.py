@@ -196,9 +196,10 @@ class Probe:
     path: Annotated[fields.RequestPath, about("The path to ask for.")] = "/"
     status: Annotated[int, Field(strict=True, ge=100, le=599), about("The status that the answer must have.")] = 200
     contains: Annotated[StrictStr | None, about("Text that the answer must contain.")] = None
-    header: Annotated[dict[fields.HeaderName, fields.Line], about("Request headers to send.")] = field(
-        default_factory=dict
-    )
+    header: Annotated[
+        dict[fields.HeaderName, fields.Line],
+        about("Headers that the answer must have, such as content-type: text/html."),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -216,4 +216,4 @@ def _text(value: object) -> str | None:
 
 
 def _clean(value: str) -> str:
-    return str(PurePosixPath(value))
+    return "/".join(part for part in value.split("/") if part not in ("", ".")) or "."

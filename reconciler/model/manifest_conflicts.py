@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from reconciler.model.errors import Problem
 
@@ -51,10 +53,23 @@ def server_conflicts(claims: Iterable[ServerClaim], *, port: int | None = None) 
     for claim in claims:
         by_server.setdefault((claim.server_name.lower(), port or claim.port), []).append(claim)
     for (_, at), group in by_server.items():
-        for claim in group if len(group) > 1 else ():
-            other = next((other for other in group if _meet(claim, other)), None)
-            if other is not None:
-                yield Problem(claim.file, claim.line, claim.field, _sentence(claim, other, at), claim.app)
+        if len(group) > 1:
+            yield from _conflicts_in(group, at)
+
+
+def _conflicts_in(group: list[ServerClaim], port: int) -> Iterator[Problem]:
+    # by the label that most of them carry, because a thousand apps of a thousand hosts make a million pairs
+    labels = Counter(label for claim in group for label in claim.placement)
+    label = labels.most_common(1)[0][0] if labels else ""
+    by_value: dict[str | None, list[ServerClaim]] = {}
+    for claim in group:
+        by_value.setdefault(claim.placement.get(label), []).append(claim)
+    for claim in group:
+        value = claim.placement.get(label)
+        near = group if value is None else chain(by_value[value], by_value.get(None, ()))
+        other = next((other for other in near if _meet(claim, other)), None)
+        if other is not None:
+            yield Problem(claim.file, claim.line, claim.field, _sentence(claim, other, port), claim.app)
 
 
 def _meet(one: ServerClaim, other: ServerClaim) -> bool:

@@ -20,12 +20,10 @@ from reconciler.model.manifest import Manifest
 from reconciler.model.manifest_checks import check_manifest, unbuilt_keys
 from reconciler.model.manifest_conflicts import NameClaim, ServerClaim, name_conflicts, server_conflicts
 from reconciler.model.schemas import Schema, json_schema
-from reconciler.model.validation_sentences import found, problems_of
+from reconciler.model.validation_sentences import DOCUMENT_PROBLEMS, found, problems_of
 from reconciler.model.yaml_documents import Document, field_name
 from reconciler.model.yaml_reading import read_documents
 
-DOCUMENT_PROBLEMS = 50
-"""How many problems of one document are told; more are counted."""
 SCHEMA_IDENTIFIER = "https://example.com/reconciler/v1/app.schema.json"
 
 _NAME = re.compile(NAME_PATTERN)
@@ -108,7 +106,7 @@ def combine(readings: Iterable[FileReading], *, port: int | None = None) -> Mani
     problems += name_conflicts(claim for reading in readings for claim in reading.names)
     everything = [placed for reading in readings for placed in reading.placed]
     problems += server_conflicts((claim for placed in everything for claim in placed.servers), port=port)
-    problems.sort(key=lambda problem: (problem.file, problem.line, problem.field, problem.message))
+    problems.sort(key=lambda problem: (problem.file, problem.line, not problem.field, problem.field, problem.message))
     held: dict[str, list[Problem]] = {}
     for problem in problems:
         if problem.app is not None:
@@ -195,14 +193,11 @@ def _servers(manifest: Manifest, document: Document, file: str) -> Iterable[Serv
 
 
 def _shortened(problems: list[Problem]) -> list[Problem]:
-    """The first problems of a document, one for each place and message, and how many more there are."""
-    told = list(dict.fromkeys(problems))
-    told.sort(key=lambda problem: (problem.line, problem.field))
-    if len(told) <= DOCUMENT_PROBLEMS:
+    """The problems of a document in the order of their lines, or the first of them and how many more there are."""
+    told = sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, not problem.field, problem.field))
+    more = len(told) - 2 * DOCUMENT_PROBLEMS
+    if more <= 0:
         return told
-    more = len(told) - DOCUMENT_PROBLEMS
-    last = told[DOCUMENT_PROBLEMS - 1]
-    return [
-        *told[:DOCUMENT_PROBLEMS],
-        replace(last, field="", message=f"and {more:,} more problems in this document"),
-    ]
+    last = told[2 * DOCUMENT_PROBLEMS - 1]
+    rest = replace(last, field="", message=f"and {more:,} more problems in this document")
+    return [*told[: 2 * DOCUMENT_PROBLEMS], rest]

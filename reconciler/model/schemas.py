@@ -53,8 +53,11 @@ def json_schema(adapter: TypeAdapter[Any], *, identifier: str, title: str) -> Sc
                 value.setdefault("default", {})
                 if "patternProperties" in value:
                     value["additionalProperties"] = False
-            if name not in definition.get("required", ()) and "$ref" in value:
-                value.setdefault("default", {})
+            if "$ref" in value:
+                # pydantic leaves out a description that equals the one of the class
+                value.setdefault("description", schema["$defs"][_definition(value)].get("description"))
+                if name not in definition.get("required", ()):
+                    value.setdefault("default", {})
     return {"$schema": DIALECT, "$id": identifier, **schema, "title": title}
 
 
@@ -77,9 +80,13 @@ def _paths(schema: Schema, node: Schema, start: Path) -> Iterator[Path]:
         yield from _paths(schema, value, (*start, name))
 
 
+def _definition(node: Schema) -> str:
+    return str(node["$ref"]).rpartition("/")[2]
+
+
 def _branches(schema: Schema, node: Schema) -> Iterator[Schema]:
     if "$ref" in node:
-        yield from _branches(schema, schema["$defs"][node["$ref"].rpartition("/")[2]])
+        yield from _branches(schema, schema["$defs"][_definition(node)])
         return
     yield node
     for union in ("anyOf", "oneOf", "allOf"):

@@ -62,9 +62,9 @@ class DifferenceKind(StrEnum):
 class Inputs:
     """The declared inputs of a stage.
 
-    ``declared`` decides: when it is equal to what was applied, the stage has nothing to do. ``tools`` are the
-    versions of the programs that make the output; they are part of the digest, but a new version alone never makes a stage
-    run, because upgrading the reconciler must not redeploy anything. ``upstream`` are the digests of stages this one
+    ``declared`` decides: when it is equal to what was applied, the stage has nothing to do. ``tools`` are versions of
+    the programs that make the output; they are part of the digest, but a new version alone never makes a stage run,
+    because upgrading the reconciler must not redeploy anything. ``upstream`` are the digests of stages that this one
     reads. ``notes`` are shown beside a change and decide nothing.
     """
 

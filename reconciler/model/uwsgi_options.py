@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
 
 _SOCKETS = "the reconciler gives every release its own sockets"
 _FOLDER = "use spec.source.directory"
@@ -125,9 +126,10 @@ _SET_ELSEWHERE: tuple[tuple[str, str], ...] = (
 )
 
 
+_ANY = re.compile("|".join(f"({translate(pattern)})" for pattern, _ in _SET_ELSEWHERE))
+
+
 def refusal(option: str) -> str | None:
     """What to do in place of setting ``option``; None when a manifest may set it."""
-    for pattern, instead in _SET_ELSEWHERE:
-        if fnmatchcase(option, pattern):
-            return instead
-    return None
+    match = _ANY.match(option)
+    return _SET_ELSEWHERE[match.lastindex - 1][1] if match and match.lastindex else None

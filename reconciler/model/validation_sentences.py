@@ -15,6 +15,8 @@ from reconciler.model.fields import MAPPING_TAG, TEXT_TAG, shown
 from reconciler.model.schemas import Schema, keys_at, places_of
 from reconciler.model.yaml_documents import Document, Path, field_name
 
+DOCUMENT_PROBLEMS = 50
+"""How many wrong values of one document are told; more are counted."""
 SIMILARITY = 0.6
 """How much two words must have in common (0 to 1) for one to be offered in place of the other."""
 SECRET_PLACES = frozenset({("spec", "env"), ("spec", "secrets")})
@@ -32,17 +34,26 @@ def problems_of(
     schema: Callable[[], Schema],
     below: tuple[Path, ...] = (),
 ) -> list[Problem]:
-    """One problem for every mistake that pydantic found in ``document``.
+    """One problem for every mistake that pydantic found in ``document``, the first :data:`DOCUMENT_PROBLEMS` of them.
 
     What lies at or below the paths in ``below`` is left out: something else was said about it.
     """
-    problems = []
+    mistakes = []
     for detail in error.errors(include_url=False):
+        if detail["type"] == "too_short" and detail["input"]:
+            continue  # pydantic counts only the entries without a mistake
         path = _path(detail["loc"], document.data)
-        if any(path[: len(refused)] == refused for refused in below):
-            continue
-        sentence = _sentence(detail, path, document, schema)
-        problems.append(Problem(file, document.line(path), field_name(path), sentence))
+        if not any(path[: len(refused)] == refused for refused in below):
+            mistakes.append((document.line(path), path, detail))
+    mistakes.sort(key=lambda mistake: mistake[0])
+    problems = [
+        Problem(file, line, field_name(path), _sentence(detail, path, document, schema))
+        for line, path, detail in mistakes[:DOCUMENT_PROBLEMS]
+    ]
+    if len(mistakes) > DOCUMENT_PROBLEMS:
+        # looking for a key that was meant takes time, and nobody reads thousands of sentences
+        more = len(mistakes) - DOCUMENT_PROBLEMS
+        problems.append(Problem(file, problems[-1].line, "", f"and {more:,} more problems in this document"))
     return problems
 
 

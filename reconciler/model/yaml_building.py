@@ -15,7 +15,7 @@ import yaml
 
 from reconciler.model.errors import Problem
 from reconciler.model.yaml_documents import KEY_CHARACTERS, Document, Path, Place, field_name
-from reconciler.model.yaml_scalars import STANDARD, scalar_value, tag_sentence
+from reconciler.model.yaml_scalars import STANDARD, plain_value, scalar_value, tag_sentence
 
 NESTING_LEVELS = 50
 """How deep mappings and sequences may lie in each other."""
@@ -23,6 +23,10 @@ DOCUMENT_NODES = 20_000
 """Values in one document, counted with every alias written out."""
 FILE_DOCUMENTS = 1_000
 """Documents in one file."""
+
+
+_TOO_MANY = f"the document has more than {DOCUMENT_NODES:,} values once aliases are written out"
+_ENDS = frozenset({yaml.MappingEndEvent, yaml.SequenceEndEvent})
 
 
 class _Refused(Exception):
@@ -37,8 +41,8 @@ class _Frame:
     place: Place
     anchor: str | None
     nodes_before: int
-    at_key: bool = True
-    key: str | None = None
+    at_key: bool
+    key: str = ""
     keep: bool = True
     key_line: int = 0
     height: int = 1
@@ -46,8 +50,11 @@ class _Frame:
 
 @dataclass(frozen=True, slots=True)
 class _Anchored:
+    """What an alias stands for: its value, a container's place, and how many values and levels it brings."""
+
     data: Any
-    place: Place
+    text: str
+    place: Place | None
     nodes: int
     height: int
 
@@ -106,7 +113,7 @@ class DocumentBuilder:
             self._start({}, event)
         elif kind is yaml.SequenceStartEvent:
             self._start([], event)
-        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+        elif kind in _ENDS:
             self._end()
         elif kind is yaml.AliasEvent:
             self._alias(event)
@@ -128,15 +135,16 @@ class DocumentBuilder:
 
     def _scalar(self, event: Any) -> None:
         self._count(1, event)
+        text: str = event.value
+        line = self._line(event)
         try:
-            value = scalar_value(event)
+            value = plain_value(text) if event.tag is None and event.implicit[0] else scalar_value(event)
         except ValueError as error:
-            value = event.value
-            self._problem(self._line(event), str(error))
-        place = Place(self._line(event), event.value)
+            value = text
+            self._problem(line, str(error))
         if event.anchor:
-            self._anchors[event.anchor] = _Anchored(value, place, 1, 0)
-        self._put(value, place)
+            self._anchors[event.anchor] = _Anchored(value, text, None, 1, 0)
+        self._put(value, line, text)
 
     def _start(self, data: dict[str, Any] | list[Any], event: Any) -> None:
         line = self._line(event)
@@ -148,27 +156,27 @@ class DocumentBuilder:
         before = self._nodes
         self._count(1, event)
         place = Place(line)
-        self._put(data, place)
+        self._put(data, line, "", place)
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._stack.append(_Frame(data, place, event.anchor, before))
+        self._stack.append(_Frame(data, place, event.anchor, before, at_key=isinstance(data, dict)))
 
     def _end(self) -> None:
         frame = self._stack.pop()
         if frame.anchor:
             nodes = self._nodes - frame.nodes_before
-            self._anchors[frame.anchor] = _Anchored(frame.data, frame.place, nodes, frame.height)
+            self._anchors[frame.anchor] = _Anchored(frame.data, "", frame.place, nodes, frame.height)
         self._raise_height(frame.height)
 
     def _raise_height(self, height: int) -> None:
-        if self._stack:
-            self._stack[-1].height = max(self._stack[-1].height, height + 1)
+        if self._stack and self._stack[-1].height <= height:
+            self._stack[-1].height = height + 1
 
     def _alias(self, event: Any) -> None:
         line = self._line(event)
         if event.anchor not in self._anchors:
             self._problem(line, f"'*{event.anchor}' refers to an anchor that is not defined before it")
-            self._put(None, Place(line))
+            self._put(None, line, "")
             return
         anchored = self._anchors[event.anchor]
         if anchored is None:
@@ -176,51 +184,57 @@ class DocumentBuilder:
         if len(self._stack) + anchored.height > NESTING_LEVELS:
             self._refuse(line, f"values are nested deeper than {NESTING_LEVELS} levels once aliases are written out")
         self._count(anchored.nodes, event)
-        self._put(anchored.data, Place(line, anchored.place.text, anchored.place.inner))
+        self._put(anchored.data, line, anchored.text, anchored.place)
         self._raise_height(anchored.height)
 
-    def _put(self, value: Any, place: Place) -> None:
+    def _put(self, value: Any, line: int, text: str, place: Place | None = None) -> None:
         """Add a value to the innermost container, as the next item, the next key or the value of the last key."""
         if not self._stack:
-            self._root, self._root_place = value, place
+            self._root, self._root_place = value, place or Place(line)
             return
         frame = self._stack[-1]
-        if isinstance(frame.data, list):
-            frame.place.inner[len(frame.data)] = place
-            frame.data.append(value)
-        elif frame.at_key:
-            frame.key = value if isinstance(value, str) else place.text
-            frame.keep = self._is_new_key(frame, value, place)
-            frame.key_line = place.line
+        data = frame.data
+        if frame.at_key:
             frame.at_key = False
+            frame.key_line = line
+            frame.key = value if isinstance(value, str) else text
+            # a value whose key is a problem is dropped
+            frame.keep = isinstance(value, str) and value not in data and value != "<<"
+            if not frame.keep:
+                self._refuse_key(frame, value, line)
+            return
+        key: str | int
+        if isinstance(data, list):
+            key = len(data)
+            data.append(value)
         else:
             frame.at_key = True
-            if frame.keep and frame.key is not None:
-                place.line = frame.key_line
-                frame.data[frame.key] = value
-                frame.place.inner[frame.key] = place
+            if not frame.keep:
+                return
+            key, line = frame.key, frame.key_line
+            data[key] = value
+        frame.place.lines[key] = line
+        if place is not None:
+            frame.place.inner[key] = place
+        elif not isinstance(value, str):
+            frame.place.texts[key] = text
 
-    def _is_new_key(self, frame: _Frame, value: Any, place: Place) -> bool:
-        """Whether the next value is to be filed under this key; a value whose key is a problem is dropped."""
+    def _refuse_key(self, frame: _Frame, value: Any, line: int) -> None:
         if isinstance(value, dict | list):
             sentence = "a key must be text, and here it is a mapping or a list"
         elif not isinstance(value, str):
-            sentence = f'a key must be text; write it in quotes: "{(place.text or "")[:KEY_CHARACTERS]}"'
+            sentence = f'a key must be text; write it in quotes: "{frame.key[:KEY_CHARACTERS]}"'
         elif value == "<<":
             self._whole = False
             sentence = "merge keys ('<<') are not part of YAML 1.2; write the keys out"
-        elif value in frame.data:
-            sentence = f"the key is given twice, first on line {frame.place.inner[value].line}"
         else:
-            return True
-        self._problem(place.line, sentence)
-        return False
+            sentence = f"the key is given twice, first on line {frame.place.lines[value]}"
+        self._problem(line, sentence)
 
     def _count(self, nodes: int, event: Any) -> None:
         self._nodes += nodes
         if self._nodes > DOCUMENT_NODES:
-            message = f"the document has more than {DOCUMENT_NODES:,} values once aliases are written out"
-            self._refuse(self._line(event), message)
+            self._refuse(self._line(event), _TOO_MANY)
 
     def _problem(self, line: int, message: str) -> None:
         self._problems.append(Problem(self.file, line, field_name(self._path()), message))
@@ -235,7 +249,7 @@ class DocumentBuilder:
             if isinstance(frame.data, list):
                 innermost = number == len(self._stack) - 1
                 path.append(len(frame.data) if innermost else len(frame.data) - 1)
-            elif frame.key is not None:
+            elif frame.key:
                 path.append(frame.key)
         return tuple(path)
 

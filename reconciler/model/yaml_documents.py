@@ -23,10 +23,14 @@ Path = tuple[str | int, ...]
 
 @dataclass(slots=True)
 class Place:
-    """Where a value stands: its line from 1, a scalar's text as it is written, and the places inside."""
+    """Where a mapping or a sequence stands: its line from 1, and by key or index the lines of what is in it.
+
+    ``texts`` has what is written for those scalars that are not text, and ``inner`` the places of containers.
+    """
 
     line: int
-    text: str | None = None
+    lines: dict[str | int, int] = field(default_factory=dict)
+    texts: dict[str | int, str] = field(default_factory=dict)
     inner: dict[str | int, Place] = field(default_factory=dict)
 
 
@@ -46,22 +50,21 @@ class Document:
 
     def line(self, path: Path) -> int:
         """The line of a field, or of the nearest thing around it that exists."""
-        return self._nearest(path).line
+        place: Place | None = self.place
+        line = self.place.line
+        for key in path:
+            if place is None or key not in place.lines:
+                break
+            line = place.lines[key]
+            place = place.inner.get(key)
+        return line
 
     def written(self, path: Path) -> str | None:
-        """A scalar as its author wrote it, such as ``3.10``; None for what is not there or no scalar."""
+        """A number, true, false or null as its author wrote it, such as ``3.10``; None for anything else."""
         place: Place | None = self.place
-        for key in path:
+        for key in path[:-1]:
             place = place.inner.get(key) if place else None
-        return place.text if place else None
-
-    def _nearest(self, path: Path) -> Place:
-        place = self.place
-        for key in path:
-            if key not in place.inner:
-                break
-            place = place.inner[key]
-        return place
+        return place.texts.get(path[-1]) if place and path else None
 
 
 def field_name(path: Path) -> str:

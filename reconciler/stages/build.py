@@ -95,7 +95,7 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path) -> None:
     env = app_environment(spec.env, folder / ENVIRONMENT, os.environ, home)
     for command in spec.build.commands:
         work.say(f"$ {command}")
-        run_app_command(command, folder=tree, env=env, say=work.say)
+        run_app_command(command, kind="build command", folder=tree, env=env, say=work.say)
     place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app))
 
 

@@ -9,7 +9,6 @@ from reconciler.host.observing import Observer
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
-from reconciler.model.rendering import render
 from reconciler.model.stage import AppliedStage, Difference, DifferenceKind, Inputs, Observation, StageName
 from reconciler.stages.stage import Facts, Work
 
@@ -50,6 +49,8 @@ class NginxStage:
 
     def files(self, facts: Facts, _digest: str) -> Mapping[str, str]:
         """The site file."""
+        from reconciler.model.rendering import render  # noqa: PLC0415  Jinja2: only where something changed
+
         nginx = facts.manifest.spec.nginx
         own = _own_template(facts)
         text = own if own is not None else default_template(DEFAULT_TEMPLATE)

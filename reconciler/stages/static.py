@@ -88,7 +88,7 @@ def _tree_of(work: Work) -> Iterator[Path]:
         env = app_environment(spec.env, environment_folder(facts.layout, facts.upstream), os.environ, home)
         for command in commands:
             work.say(f"$ {command}")
-            run_app_command(command, folder=copy, env=env, say=work.say)
+            run_app_command(command, kind="static command", folder=copy, env=env, say=work.say)
         yield copy
 
 
@@ -105,6 +105,11 @@ def _settings(number: int, folder: StaticFolder) -> dict[str, str]:
 
 def _tree(facts: Facts, folder: StaticFolder) -> str:
     tree = facts.source.tree_of(folder.source)
+    if tree is None and facts.source.read(folder.source) is not None:
+        raise StageFailed(
+            f"static folder {folder.source} is a file at {facts.source.commit[:7]}",
+            hint="name the folder that has the files in spec.static[].source",
+        )
     if tree is None and not facts.source.submodules:
         raise StageFailed(
             f"static folder {folder.source} is not in the repository at {facts.source.commit[:7]}",

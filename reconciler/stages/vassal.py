@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
@@ -12,7 +13,6 @@ from reconciler.host.releases import ENVIRONMENT_MODE, INI_MODE, lay_out_release
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Spec, Strategy
-from reconciler.model.rendering import render
 from reconciler.model.stage import (
     AppliedStage,
     DifferenceKind,
@@ -49,6 +49,7 @@ class VassalStage:
                 "uwsgi.processes": str(spec.uwsgi.processes),
                 "uwsgi.threads": str(spec.uwsgi.threads),
                 "uwsgi.strategy": spec.uwsgi.strategy,
+                "uwsgi.drain": f"{spec.uwsgi.drain.total_seconds():g}s",
                 **{f"uwsgi.options.{name}": json.dumps(value) for name, value in spec.uwsgi.options.items()},
                 **{f"env.{name}": json.dumps(value) for name, value in spec.env.items()},
             },
@@ -58,6 +59,8 @@ class VassalStage:
 
     def files(self, facts: Facts, digest: str) -> Mapping[str, str]:
         """The vassal's settings and its environment."""
+        from reconciler.model.rendering import render  # noqa: PLC0415  Jinja2: only where something changed
+
         release = release_of(digest)
         spec = facts.manifest.spec
         # both the wheel and an app that compiles its own uWSGI install a program of this name
@@ -132,6 +135,7 @@ def vassal_context(facts: Facts, release: str) -> dict[str, object]:
         "virtualenv": str(environment_folder(layout, facts.upstream)),
         "processes": spec.uwsgi.processes,
         "threads": spec.uwsgi.threads,
+        "reload_mercy": max(1, math.ceil(spec.uwsgi.drain.total_seconds())),
         "strategy": spec.uwsgi.strategy.value,
         "options": {name: _option_values(value) for name, value in spec.uwsgi.options.items()},
         "web_socket": str(layout.socket(vassal, "web")),

@@ -1,4 +1,4 @@
-"""``reconciler demo``: two repositories, a first deploy, and an agent that keeps reconciling while the reader plays."""
+"""``reconciler demo``: two repositories, a first deploy, and an agent that goes on while the reader plays."""
 
 from __future__ import annotations
 

@@ -15,7 +15,9 @@ def command(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Show what differs from the applied state, with diffs. Exit status 3: something does."""
+    """Show what differs from the applied state, with diffs.
+
+    Exit status 3: something does."""
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.drift import drift_lines  # noqa: PLC0415
     from reconciler.engine.drift import find_drift  # noqa: PLC0415

@@ -17,7 +17,9 @@ def command(
     app: Annotated[str, typer.Argument(metavar="APP", help="The app's name.")],
     lines: Annotated[int, typer.Option("-n", "--lines", metavar="LINES", min=0, help="How many lines.")] = LINES,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until Ctrl-C.")] = False,
-    nginx: Annotated[bool, typer.Option("--nginx", help="nginx's error and access log in place of the app's.")] = False,
+    nginx: Annotated[
+        bool, typer.Option("--nginx", help="nginx's error and access log in place of the app's.")
+    ] = False,
 ) -> int:
     """Show what an app and its uWSGI processes print."""
     from reconciler.cli.log_reading import app_logs, follow_files, last_lines  # noqa: PLC0415  not for wrong options

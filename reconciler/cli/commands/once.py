@@ -16,19 +16,19 @@ def command(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Reconcile once: deploy what git asks for, prove it, and say what was done."""
+    """Run one pass: deploy what git asks for, and prove it."""
     # the engine takes longest to import, so that options are read and refused before it is
+    from reconciler.cli.interrupts import ending_safely  # noqa: PLC0415
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415
     from reconciler.cli.progress import make_progress  # noqa: PLC0415
     from reconciler.cli.views.once import summary_lines, urls_of  # noqa: PLC0415
     from reconciler.engine.collecting import remove_left_over  # noqa: PLC0415
     from reconciler.host.locking import state_lock  # noqa: PLC0415
 
-    invocation = invocation_of(context)
-    invocation.configure_logs()
-    installation = invocation.installation()
+    installation = invocation_of(context).installation()
     installation.layout.create()
     with (
+        ending_safely(),
         state_lock(installation.layout),
         closing(make_progress()) as progress,
         installation.engine(progress) as engine,

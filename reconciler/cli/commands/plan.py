@@ -20,13 +20,13 @@ def command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Show what a pass would do and why; change nothing. Exit status 3: there are changes."""
+    """Show what a pass would do and why; change nothing.
+
+    Exit status 3: there are changes."""
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.plan import plan_lines, planned  # noqa: PLC0415
 
-    invocation = invocation_of(context)
-    invocation.configure_logs()
-    installation = invocation.installation()
+    installation = invocation_of(context).installation()
     with installation.engine() as engine:
         result = engine.plan(app=app, revision=revision)
         subject = engine.host.mirrors.subject(installation.config_address, result.revision)

@@ -8,7 +8,9 @@ import typer
 
 
 def command(
-    agent: Annotated[bool, typer.Option("--agent", help="The schema of agent.yaml in place of the manifest's.")] = False,
+    agent: Annotated[
+        bool, typer.Option("--agent", help="The schema of agent.yaml in place of the manifest's.")
+    ] = False,
 ) -> int:
     """Print the JSON Schema of manifests, or of agent.yaml."""
     from reconciler.cli.output import write_json  # noqa: PLC0415  pydantic is not needed to refuse options

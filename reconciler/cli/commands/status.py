@@ -14,10 +14,12 @@ def command(
     context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Show what serves, since when, and what is wrong; from the journal and the disk alone."""
+    """Show what serves, since when, and what is wrong.
+
+    Reads the journal and the disk alone: works without git, network and agent."""
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.tables import write_table  # noqa: PLC0415
-    from reconciler.cli.views.status import status_notes, status_table  # noqa: PLC0415
+    from reconciler.cli.views.status import problem_lines, status_notes, status_table  # noqa: PLC0415
     from reconciler.engine.status import read_status  # noqa: PLC0415
 
     installation = invocation_of(context).installation()
@@ -29,5 +31,5 @@ def command(
     now = time.time()
     if status.apps:
         write_table(status_table(status, now))
-    write_lines(status_notes(status, now))
+    write_lines([*problem_lines(status), *status_notes(status, now)])
     return 0

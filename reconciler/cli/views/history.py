@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reconciler.cli.views.lines import Part, Style
-from reconciler.cli.views.tables import Table, cell, one_line
+from reconciler.cli.views.lines import Line, Part, Style, indented, line
+from reconciler.cli.views.tables import one_line
 from reconciler.cli.views.times import duration, local_time
 from reconciler.cli.views.words import short
 from reconciler.engine.status import iso_time
 from reconciler.host.journal import ReleaseRecord, ReleaseState
 
-COLUMNS = ("when", "release", "commit", "state", "took", "error")
 STATE_STYLES = {
     ReleaseState.VERIFIED: Style.GOOD,
     ReleaseState.FAILED: Style.BAD,
     ReleaseState.REMOVED: Style.WARNING,
 }
+STATE_CHARACTERS = max(len(state) for state in ReleaseState)
 
 
-def history_table(attempts: Sequence[ReleaseRecord]) -> Table:
-    """One row per attempt, in the order given."""
-    return Table(COLUMNS, tuple(_row(attempt) for attempt in attempts))
+def history_lines(attempts: Sequence[ReleaseRecord]) -> list[Line]:
+    """One line per attempt, in the order given; why one failed stands below it, however long it is."""
+    return [part for attempt in attempts for part in _attempt(attempt)]
 
 
 def history_json(app: str, attempts: Sequence[ReleaseRecord]) -> dict[str, object]:
@@ -42,12 +42,12 @@ def attempt_json(attempt: ReleaseRecord) -> dict[str, object]:
     }
 
 
-def _row(attempt: ReleaseRecord) -> tuple[Part, ...]:
-    return (
-        cell(local_time(attempt.at)),
-        cell(attempt.release),
-        cell(short(attempt.revision)),
-        cell(attempt.state.value, STATE_STYLES[attempt.state]),
-        cell(duration(attempt.seconds)),
-        cell(one_line(attempt.error) if attempt.error else None),
+def _attempt(attempt: ReleaseRecord) -> list[Line]:
+    head = line(
+        f"{local_time(attempt.at)}  ",
+        Part(attempt.state.value.ljust(STATE_CHARACTERS), STATE_STYLES[attempt.state]),
+        f"  release {attempt.release}  commit {short(attempt.revision)}  in {duration(attempt.seconds)}",
     )
+    if not attempt.error:
+        return [head]
+    return [head, *indented([line(Part("error:", Style.BAD), f" {one_line(attempt.error)}")], 2)]

@@ -16,18 +16,32 @@ _UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u206
 
 
 class Style(Enum):
-    """What a part of a line means; the value is its colour as ANSI codes."""
+    """What a part of a line means."""
 
-    PLAIN = ""
-    HEADING = "1"
-    ADDED = "32"
-    CHANGED = "33"
-    REMOVED = "31"
-    GOOD = "32"
-    BAD = "1;31"
-    WARNING = "33"
-    HINT = "36"
-    FAINT = "2"
+    PLAIN = "plain"
+    HEADING = "heading"
+    ADDED = "added"
+    CHANGED = "changed"
+    REMOVED = "removed"
+    GOOD = "good"
+    BAD = "bad"
+    WARNING = "warning"
+    HINT = "hint"
+    FAINT = "faint"
+
+
+_CODES = {
+    Style.HEADING: "1",
+    Style.ADDED: "32",
+    Style.CHANGED: "33",
+    Style.REMOVED: "31",
+    Style.GOOD: "32",
+    Style.BAD: "1;31",
+    Style.WARNING: "33",
+    Style.HINT: "36",
+    Style.FAINT: "2",
+}
+"""The colours of an ANSI terminal; one palette of eight, so that it follows the reader's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,8 @@ def coloured(parts: Line) -> str:
 
 def _with_colour(part: Part) -> str:
     text = printable(part.text)
-    return f"\x1b[{part.style.value}m{text}{_RESET}" if part.style.value and text.strip() else text
+    code = _CODES.get(part.style)
+    return f"\x1b[{code}m{text}{_RESET}" if code and text.strip() else text
 
 
 def _written_out(character: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from reconciler.cli.views.failures import error_with_tail, warning_line
 from reconciler.cli.views.lines import Line, Part, Style, indented, line, styled
 from reconciler.cli.views.plan import problems_of_nobody
 from reconciler.cli.views.times import duration
-from reconciler.cli.views.words import counted, error_with_tail, short, warning_line
+from reconciler.cli.views.words import counted, short
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import Action, AppliedStage, StageName
@@ -20,6 +21,7 @@ OUTCOME_STYLES = {
     Outcome.SUSPENDED: Style.WARNING,
     Outcome.WAITING: Style.WARNING,
 }
+LEADS_SOMEWHERE = frozenset({Outcome.CHANGED, Outcome.FAILED, Outcome.QUARANTINED})
 
 
 def summary_lines(result: PassResult, urls: Mapping[str, str]) -> list[Line]:
@@ -52,15 +54,15 @@ def _app(app: AppResult, width: int, url: str | None) -> list[Line]:
         Part(app.app.ljust(width), Style.HEADING),
         "  ",
         Part(app.outcome.value, OUTCOME_STYLES[app.outcome]),
-        f"  {_what(app)}",
-        Part(f"  {url}" if url and app.outcome is Outcome.CHANGED else "", Style.HINT),
+        f"  {_what(app, serves=url is not None)}",
+        Part(f"  {url}" if url and app.outcome in LEADS_SOMEWHERE else "", Style.HINT),
     )
     return [head, *(indented(error_with_tail(app.error)) if app.error is not None else [])]
 
 
-def _what(app: AppResult) -> str:
+def _what(app: AppResult, *, serves: bool) -> str:
     if app.outcome is not Outcome.CHANGED:
-        return app.note or ""
+        return app.note or ("what served before still serves" if serves and app.error is not None else "")
     changes = [change for change in app.plan.changes if change.needed]
     stages = ", ".join(change.stage.value for change in changes)
     verb = "removed " if all(change.action is Action.DELETE for change in changes) else ""
@@ -78,5 +80,3 @@ def _conclusion(result: PassResult) -> Line:
         return styled(f"Nothing to do: {counted(number, 'app')} {verb} as commit {commit} asks.", Style.HEADING)
     parts = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     return line(Part(f"Commit {commit}:", Style.HEADING), f" {parts} in {duration(result.seconds)}.")
-
-

@@ -1,22 +1,13 @@
-"""A plan as a reviewer reads it: what would change, why, and exactly how; with counts or a full sentence at its end."""
+"""A plan as a reviewer reads it: what would change, why, and how; counts or a full sentence at its end."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
 
+from reconciler.cli.views.failures import error_lines, error_with_tail, warning_line
 from reconciler.cli.views.lines import Line, Part, Style, indented, line, styled
-from reconciler.cli.views.words import (
-    ACTION_STYLES,
-    SYMBOLS,
-    counted,
-    diff_lines,
-    error_lines,
-    error_with_tail,
-    reason_words,
-    short,
-    warning_line,
-)
+from reconciler.cli.views.words import ACTION_STYLES, SYMBOLS, counted, diff_lines, reason_words, short
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.plan import AppPlan, Change, Outcome
 from reconciler.model.stage import Action
@@ -31,22 +22,19 @@ HELD_BACK = {
 
 def plan_lines(result: PassResult, subject: str = "") -> list[Line]:
     """The whole plan; ``subject`` is the first line of the commit's message."""
-    lines = [_header(result, subject), ()]
+    blocks = [[_header(result, subject)]]
     for app in result.apps:
         if app.outcome is Outcome.CHANGED:
-            lines += [*_changed_app(app), ()]
+            blocks.append(_changed_app(app))
         elif app.outcome in HELD_BACK:
-            lines += [*_held_back(app), ()]
-    for problem in problems_of_nobody(result):
-        lines += [warning_line(problem), ()]
+            blocks.append(_held_back(app))
+    blocks += [[warning_line(problem)] for problem in problems_of_nobody(result)]
     unchanged = _counts(result)[Outcome.UNCHANGED]
-    if unchanged and lines[-2:] != [lines[0], ()]:
-        lines += [styled(f"= {counted(unchanged, 'app')} unchanged", Style.FAINT), ()]
-    if result.error is not None:
-        lines += error_with_tail(result.error)
-    else:
-        lines.append(_conclusion(result))
-    return lines
+    # where nothing else is shown, the last sentence says it
+    if unchanged and len(blocks) > 1:
+        blocks.append([styled(f"= {counted(unchanged, 'app')} unchanged", Style.FAINT)])
+    blocks.append(error_with_tail(result.error) if result.error is not None else [_conclusion(result)])
+    return [part for number, block in enumerate(blocks) for part in ([()] if number else []) + block]
 
 
 def planned(result: PassResult) -> Counter[Action]:

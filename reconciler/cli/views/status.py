@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from reconciler.cli.views.failures import warning_line
 from reconciler.cli.views.lines import Line, Part, Style, line
 from reconciler.cli.views.tables import Table, cell, one_line
 from reconciler.cli.views.times import ago
-from reconciler.cli.views.words import counted, short, warning_line
+from reconciler.cli.views.words import counted, short
 from reconciler.engine.status import AppStatus, HostStatus
 from reconciler.model.condition import ConditionReason, ConditionType
 
-COLUMNS = ("app", "ready", "release", "revision", "serving since", "last pass", "problem")
-PROBLEM_CHARACTERS = 200
+COLUMNS = ("app", "ready", "release", "revision", "serving since", "last pass", "state")
+STATE_WORDS = {
+    ConditionReason.SUSPENDED: "suspended",
+    ConditionReason.QUARANTINED: "quarantined",
+    ConditionReason.FAILED: "failed",
+    ConditionReason.CONFIGURATION_UNREADABLE: "unknown",
+    ConditionReason.NEVER_DEPLOYED: "waiting",
+}
 
 
 def status_table(status: HostStatus, now: float) -> Table:
@@ -25,26 +34,46 @@ def status_notes(status: HostStatus, now: float) -> list[Line]:
         return [warning_line("no pass has run on this host yet")]
     ready = sum(app.ready for app in status.apps)
     counts = f"{ready} of {counted(len(status.apps), 'app')} ready"
-    lines = [
-        line(f"{counts}; last pass {ago(last.finished, now)}, commit {short(last.revision) or 'unknown'} ({last.trigger}).")
+    commit = short(last.revision) or "unknown"
+    lines = [line(f"{counts}; last pass {ago(last.finished, now)}, commit {commit} ({last.trigger}).")]
+    concern = _concern_of_nobody(last.error, status.apps) if last.error else ""
+    return [warning_line(one_line(concern)), *lines] if concern else lines
+
+
+def problem_lines(status: HostStatus) -> list[Line]:
+    """Why an app's state is not what it should be; below the table, where a sentence has room."""
+    return [
+        line(Part(f"{app.app} {problem[0]}:", Style.WARNING if app.ready else Style.BAD), f" {one_line(problem[1])}")
+        for app in status.apps
+        if (problem := problem_of(app)) is not None
     ]
-    return [warning_line(one_line(last.error)), *lines] if last.error else lines
 
 
-def problem_of(app: AppStatus) -> str | None:
-    """The most urgent thing to know about an app, in a sentence; ``None`` when all is well."""
+def problem_of(app: AppStatus) -> tuple[str, str] | None:
+    """The most urgent thing to know about an app, as a word and a sentence; ``None`` when all is well."""
     ready, reconciled = app.condition(ConditionType.READY), app.condition(ConditionType.RECONCILED)
     deployed = ready.reason is not ConditionReason.NEVER_DEPLOYED
     if deployed and not ready.holds:
-        return ready.message
+        return "down", ready.message
     if not reconciled.holds:
-        return f"{reconciled.reason.value.lower()}: {reconciled.message}"
+        return STATE_WORDS[reconciled.reason], reconciled.message
     drifted = app.condition(ConditionType.DRIFTED)
-    return f"drifted: {drifted.message}" if drifted.holds else None
+    return ("drifted", f"{drifted.message}; `reconciler drift` shows them") if drifted.holds else None
+
+
+def _concern_of_nobody(error: str, apps: Sequence[AppStatus]) -> str:
+    """What the last pass complained about, without what the table says already."""
+    for app in apps:
+        if app.last_error:
+            error = error.replace(app.last_error, "")
+    return error.strip("; ")
 
 
 def _row(app: AppStatus, now: float) -> tuple[Part, ...]:
     problem = problem_of(app)
+    state = cell("as git asks", Style.GOOD)
+    if problem is not None:
+        state = cell(problem[0], Style.WARNING if app.ready else Style.BAD)
     return (
         cell(app.app, Style.HEADING),
         cell("yes", Style.GOOD) if app.ready else cell("no", Style.BAD),
@@ -52,5 +81,5 @@ def _row(app: AppStatus, now: float) -> tuple[Part, ...]:
         cell(short(app.revision)),
         cell(ago(app.serving_since, now)),
         cell(ago(app.last_pass, now)),
-        cell(one_line(problem)[:PROBLEM_CHARACTERS] if problem else None, Style.WARNING if app.ready else Style.BAD),
+        state,
     )

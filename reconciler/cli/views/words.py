@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from reconciler.cli.views.lines import Line, Part, Style, line, styled, text_lines
-from reconciler.model.errors import ManifestError, ReconcilerError
+from reconciler.cli.views.lines import Line, Style, styled
 from reconciler.model.plan import SHORT_DIGITS
 from reconciler.model.stage import Action, Reason
 
@@ -43,38 +42,6 @@ def reason_words(reasons: Iterable[str]) -> str:
     return ", ".join(REASON_WORDS[Reason(reason)] for reason in reasons)
 
 
-def error_lines(error: ReconcilerError) -> list[Line]:
-    """``error:`` and ``hint:``; a manifest's problems one a line."""
-    if isinstance(error, ManifestError):
-        lines = [_error(str(problem)) for problem in error.problems]
-    else:
-        lines = [_error(str(error))]
-    if error.hint:
-        lines.append(hint_line(error.hint))
-    return lines
-
-
-def error_with_tail(error: ReconcilerError) -> list[Line]:
-    """The error, its hint, and the end of what the failing program printed, set off by a bar."""
-    tail = getattr(error, "tail", "")
-    return [*error_lines(error), *tail_lines(tail)]
-
-
-def tail_lines(tail: str) -> list[Line]:
-    """The end of a log, each line behind a bar so that nobody takes it for words of the reconciler."""
-    return [line(Part("| ", Style.FAINT), *parts) for parts in text_lines(tail)]
-
-
-def hint_line(hint: str) -> Line:
-    """The next action."""
-    return line(Part("hint:", Style.HINT), f" {hint}")
-
-
-def warning_line(message: str) -> Line:
-    """Something that is no error."""
-    return line(Part("warning:", Style.WARNING), f" {message}")
-
-
 def diff_lines(diff: str) -> list[Line]:
     """A unified diff; added and removed lines are told apart by their sign, and by colour where there is any."""
     return [styled(text, _diff_style(text)) for text in diff.splitlines()]
@@ -88,7 +55,3 @@ def _diff_style(text: str) -> Style:
     if text.startswith("+"):
         return Style.ADDED
     return Style.REMOVED if text.startswith("-") else Style.PLAIN
-
-
-def _error(message: str) -> Line:
-    return line(Part("error:", Style.BAD), f" {message}")

@@ -147,6 +147,10 @@ class Journal:
         """Remember an app's last error, or that it is over."""
         self._write([_upsert(app, last_error=error)])
 
+    def record_suspended(self, app: str, reason: str | None) -> None:
+        """Remember why an app is suspended, or that it no longer is."""
+        self._write([_upsert(app, suspended_reason=reason)])
+
     def record_removed(self, app: str, event: EventRecord) -> None:
         """Forget what was applied for an app that was removed; its history stays."""
         self._write(

@@ -1,0 +1,29 @@
+"""Check manifests before they are merged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+INVALID_STATUS = 1
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The config repository, or a folder of manifests.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> int:
+    """Check manifests: every mistake with file, line and field.
+
+    Exit status 1: there are mistakes."""
+    from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  pydantic is not needed before
+    from reconciler.cli.validating import validate  # noqa: PLC0415
+    from reconciler.cli.views.validation import validation_lines  # noqa: PLC0415
+
+    validation = validate(folder)
+    if as_json:
+        write_json(validation.as_json())
+    else:
+        write_lines(validation_lines(validation))
+    return INVALID_STATUS if validation.problems else 0

@@ -1,0 +1,124 @@
+"""Why an app serves what it serves, and why it serves nothing else: gathered from journal, disk and git."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from reconciler.cli.known_apps import require_known
+from reconciler.cli.views.once import urls_of
+from reconciler.engine.status import AppStatus, iso_time, read_status
+from reconciler.host.journal import EventRecord, Journal
+from reconciler.model.condition import ConditionReason, ConditionType
+from reconciler.model.errors import ReconcilerError, UsageError
+from reconciler.model.plan import Outcome
+
+if TYPE_CHECKING:
+    from reconciler.cli.wiring import Installation
+    from reconciler.engine.results import AppResult
+
+EVENTS_READ = 200
+FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """All that is known of one app.
+
+    ``asks`` is what the next pass would do; where that cannot be known, ``unknown`` says why.
+    """
+
+    app: str
+    status: AppStatus | None
+    url: str | None
+    last_change: EventRecord | None
+    last_failure: EventRecord | None
+    asks: AppResult | None
+    unknown: str | None
+
+    @property
+    def mended(self) -> bool:
+        """Whether the last failure is history: something was verified after it."""
+        if self.last_change is None or self.last_failure is None:
+            return False
+        return self.last_change.at >= self.last_failure.at
+
+    @property
+    def next_action(self) -> str | None:
+        """What a person can do now; ``None`` when all is well."""
+        if self.asks is not None and self.asks.outcome is not Outcome.UNCHANGED:
+            return _next_for(self.asks)
+        if self.status is None:
+            return None
+        reason = self.status.condition(ConditionType.READY).reason
+        if reason in (ConditionReason.NOT_LISTENING, ConditionReason.LINK_LEADS_ELSEWHERE):
+            return f"run `reconciler once`; if that does not help, `reconciler logs {self.app}` says why it ended"
+        if self.asks is None and self.status.last_error is not None and not self.mended:
+            hint = self.last_failure.detail.get("hint") if self.last_failure is not None else None
+            return str(hint) if hint else "correct the cause and commit, or run `reconciler once` to try again"
+        return None
+
+    def as_json(self) -> dict[str, object]:
+        """The object that ``explain --json`` prints."""
+        return {
+            "app": self.app,
+            "status": self.status.as_json() if self.status is not None else None,
+            "url": self.url,
+            "last_change": _event_json(self.last_change),
+            "last_failure": _event_json(self.last_failure),
+            "asks": self.asks.as_json(with_diff=True) if self.asks is not None else None,
+            "unknown": self.unknown,
+            "next": self.next_action,
+        }
+
+
+def explain(installation: Installation, app: str, *, offline: bool) -> Explanation:
+    """Gather everything about ``app``; :class:`UsageError` when this host does not know it."""
+    asks, unknown = (None, "git was not asked (--offline)") if offline else _asks(installation, app)
+    with installation.journal() as journal:
+        if asks is None:
+            require_known(journal, app)
+        return _explanation(installation, journal, app, asks, unknown)
+
+
+def _explanation(
+    installation: Installation, journal: Journal, app: str, asks: AppResult | None, unknown: str | None
+) -> Explanation:
+    status = read_status(installation.layout, journal)
+    events = journal.events(app, EVENTS_READ)
+    return Explanation(
+        app,
+        next((known for known in status.apps if known.app == app), None),
+        urls_of(journal.applied()).get(app),
+        next((event for event in events if event.kind != FAILED), None),
+        next((event for event in events if event.kind == FAILED), None),
+        asks,
+        unknown,
+    )
+
+
+def _asks(installation: Installation, app: str) -> tuple[AppResult | None, str | None]:
+    try:
+        with installation.engine() as engine:
+            return engine.plan(app=app).apps[0], None
+    except UsageError:
+        return None, "no manifest of the config repository asks for it on this host"
+    except ReconcilerError as error:
+        # the journal still has an answer while the repository or nginx is away
+        return None, f"what git asks for cannot be told now: {error}"
+
+
+def _next_for(asks: AppResult) -> str | None:
+    if asks.error is not None:
+        return asks.error.hint
+    if asks.outcome is Outcome.SUSPENDED:
+        return "set spec.suspend to false in its manifest and commit"
+    if asks.outcome is Outcome.WAITING:
+        return asks.note
+    return f"`reconciler plan --app {asks.app}` shows the change, `reconciler once` makes it now"
+
+
+def _event_json(event: EventRecord | None) -> dict[str, object] | None:
+    if event is None:
+        return None
+    return {"at": iso_time(event.at), "kind": event.kind, "message": event.message, **event.detail}

@@ -1,0 +1,77 @@
+"""A host with many apps whose outputs are all in place, made without starting a thousand uWSGI processes."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from reconciler.engine.engine import Engine
+from reconciler.engine.reading import Reader
+from reconciler.engine.recording import record_verified
+from reconciler.host.files import write_whole
+from reconciler.host.releases import switch, write_vassal
+from reconciler.model.plan import AppPlan
+from reconciler.model.stage import STORED, StageName
+from reconciler.stages.vassal import vassal_of
+from world import World, manifest, wsgi_app
+
+
+class RunningEmperor:
+    """Stands for an Emperor that runs: a thousand vassals would need more memory than a test may take."""
+
+    def running(self) -> bool:
+        """It does."""
+        return True
+
+    def ensure_running(self) -> bool:
+        """It runs already."""
+        return False
+
+
+def commit_many(world: World, count: int) -> None:
+    """One commit with ``count`` apps in one repository."""
+    files: dict[str, str | None] = {}
+    for number in range(count):
+        name = f"app-{number}"
+        files[f"apps/{name}/wsgi.py"] = wsgi_app(name)
+        files[f"manifests/{name}.yaml"] = manifest(name)
+    world.commit(files, f"{count} apps")
+
+
+@contextmanager
+def settled(world: World, count: int) -> Iterator[Engine]:
+    """An engine whose journal and disk say that all of ``count`` apps were applied and verified."""
+    commit_many(world, count)
+    with world.engine() as engine:
+        host = replace(engine.host, emperor=RunningEmperor())  # type: ignore[arg-type]
+        reader = Reader(
+            engine.reader.configuration, host, engine.journal, engine.reader.config_address, engine.reader.labels
+        )
+        many = Engine(host, engine.journal, reader)
+        desired = reader.read({}, {})
+        assert len(desired.apps) == count, desired.held
+        layout = host.layout
+        for app in desired.apps.values():
+            for stage in STORED:
+                output = layout.output(stage, app.digests[stage])
+                output.mkdir(parents=True, exist_ok=True)
+                if stage is StageName.BUILD:
+                    (output / "environment" / "bin").mkdir(parents=True, exist_ok=True)
+                    python = output / "environment" / "bin" / "python"
+                    if not python.is_symlink():
+                        python.symlink_to(sys.executable)
+            (layout.site(app.name)).write_text(app.stage(StageName.NGINX).files[f"{app.name}.conf"])
+            vassal = app.stage(StageName.VASSAL)
+            write_vassal(
+                layout,
+                vassal_of(app.name, vassal.as_applied()),
+                vassal.files[f"{app.name}.ini"],
+                vassal.files[f"{app.name}.env"],
+            )
+            switch(layout, app.name, app.release)
+            record_verified(engine.journal, app, desired.revision, AppPlan(app.name), 0.0)
+        write_whole(layout.root / "made", f"{time.time()}\n")
+        yield many

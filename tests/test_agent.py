@@ -1,0 +1,369 @@
+"""Proves that the agent hears of changes, tells what it does, heals at once, ends safely, and holds nothing for long."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import examples
+import pytest
+from world import World, manifest, wsgi_app
+
+from reconciler.agent.queue import TriggerQueue
+from reconciler.agent.schedule import JITTER_SHARE, shift
+from reconciler.agent.watching import local_folder, start_watching
+
+ANSWER_SECONDS = 30.0
+"""How long a test waits for what usually takes one: other tests share the processors."""
+END_SECONDS = 10.0
+IDLE_SECONDS = 3.0
+NEVER = "{url: ./c, branch: main, interval: 1h}"
+"""A config repository that is not polled within a test: what is found was seen by the watcher."""
+
+
+def wait_for(what: str, condition: Callable[[], Any], seconds: float = ANSWER_SECONDS) -> float:
+    """Wait until a condition holds; return how many seconds that took."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"{what}: not within {seconds:g} s"
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+class RunningAgent:
+    """``reconciler run`` as a process of its own; ``lines`` are its log lines, read from a pipe."""
+
+    def __init__(self, world: World) -> None:
+        command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=world.home,
+                                        env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)})  # fmt: skip
+        self.lines: list[bytes] = []
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.lines.append(line)
+
+    def told(self, event: str, **values: object) -> list[dict[str, Any]]:
+        """The log lines of an event in which these values stand; every line must be a JSON object."""
+        lines = [json.loads(line) for line in list(self.lines)]
+        return [line for line in lines if {"event": event, **values}.items() <= line.items()]
+
+    def wait_until_told(self, event: str, **values: object) -> dict[str, Any]:
+        """The first line of an event in which these values stand."""
+        try:
+            wait_for(f"{event} {values}", lambda: self.told(event, **values))
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{b''.join(self.lines).decode()}") from None
+        return self.told(event, **values)[0]
+
+    def end(self, number: signal.Signals = signal.SIGTERM, seconds: float = ANSWER_SECONDS) -> tuple[int, float]:
+        """Send a signal; the exit status, and how many seconds the end took."""
+        started = time.monotonic()
+        self.process.send_signal(number)
+        status = self.process.wait(seconds)
+        ended = time.monotonic() - started
+        self._reader.join(seconds)
+        return status, ended
+
+
+@contextmanager
+def running(world: World) -> Iterator[RunningAgent]:
+    """An agent that is ended with the block, if it still runs then."""
+    agent = RunningAgent(world)
+    try:
+        yield agent
+    finally:
+        if agent.process.poll() is None:
+            with suppress(subprocess.TimeoutExpired):
+                agent.end(seconds=END_SECONDS)
+        if agent.process.poll() is None:
+            agent.end(signal.SIGKILL)
+
+
+def passes(world: World) -> list[tuple[str, str]]:
+    """All passes in the journal: who asked, and how many apps had which outcome."""
+    connection = sqlite3.connect(f"{(world.root / 'journal.sqlite3').as_uri()}?mode=ro", uri=True)
+    try:
+        return connection.execute("SELECT triggered_by, outcomes FROM passes ORDER BY id").fetchall()
+    finally:
+        connection.close()
+
+
+# hearing of changes
+
+
+def test_a_commit_is_seen_at_once_and_told_as_json_and_the_agents_own_writes_are_no_news(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
+    world.configure(repository=NEVER)
+    world.add_app("blog", "first")
+    with running(world) as agent:
+        first = agent.wait_until_told("app_changed", app="blog")
+        assert first["trigger"] == "start"
+        assert world.text("blog.example.com") == "first"
+        for greeting in ("second", "third"):
+            commit = world.commit({"apps/blog/wsgi.py": wsgi_app(greeting)})
+            seconds = wait_for(f"the {greeting} page", lambda: world.text("blog.example.com") == greeting)
+            record_property(f"seconds to the {greeting} page", round(seconds, 2))
+            print(f"commit to page by the file watcher: {seconds:.2f} s")
+            line = agent.wait_until_told("app_changed", app="blog", commit=commit[:7])
+            assert line["trigger"] == "file:git"
+            assert line["stages"] == ["source", "vassal"]
+            assert {"timestamp", "level", "release", "revision", "seconds"} <= line.keys()
+
+        before = passes(world)
+        time.sleep(IDLE_SECONDS)
+        after = passes(world)
+        # what the last deploy wrote may have started one more pass, which found nothing to do
+        assert len(after) - len(before) <= 1
+        assert [json.loads(outcomes) for _, outcomes in after[len(before) :]] in ([], [{"unchanged": 1}])
+        assert len(agent.told("app_changed")) == 3
+        assert not [line for line in map(json.loads, agent.lines) if line["level"] != "info"]
+
+
+def test_a_poll_finds_a_commit_in_the_repository_of_an_app(world: World) -> None:
+    code = examples.new_repository(world.home / "code")
+    examples.write_and_commit(code, {"wsgi.py": wsgi_app("one")}, "One")
+    source = {"repository": code.as_uri(), "revision": "main", "directory": "."}
+    world.commit({"manifests/blog.yaml": manifest("blog", source=source)})
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        commit = examples.write_and_commit(code, {"wsgi.py": wsgi_app("two")}, "Two")
+        line = agent.wait_until_told("app_changed", app="blog", commit=commit[:7])
+        assert line["trigger"] == "poll"
+        assert world.text("blog.example.com") == "two"
+
+
+def test_what_is_changed_behind_gits_back_is_healed_at_once(world: World) -> None:
+    world.configure(repository=NEVER, drift="{interval: 1h}")
+    world.add_app("blog", "here")
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        site = world.root / "nginx/sites/blog.conf"
+        original = site.read_text()
+
+        site.write_text(original.replace("client_max_body_size 1m", "client_max_body_size 9m"))
+        seconds = wait_for("the edited site file", lambda: site.read_text() == original)
+        print(f"an edited site file is healed after {seconds:.2f} s")
+        line = agent.wait_until_told("app_changed", app="blog", stages=["nginx"])
+        assert "file:drift" in line["trigger"]
+
+        site.unlink()
+        wait_for("the removed site file", lambda: site.exists() and site.read_text() == original)
+
+        (vassal,) = (world.root / "vassals").glob("*.ini")
+        text = vassal.read_text()
+        vassal.write_text(text.replace("processes = 1", "processes = 3"))
+        wait_for("the edited vassal", lambda: vassal.exists() and vassal.read_text() == text)
+
+        link = world.root / "public/blog"
+        target = link.readlink()
+        link.unlink()
+        wait_for("the removed link", lambda: link.is_symlink() and link.readlink() == target)
+        wait_for("the page", lambda: world.get("/", "blog.example.com").text == "here")
+
+
+def test_a_repository_that_is_away_for_a_while_is_told_once_and_takes_nothing_down(world: World) -> None:
+    world.add_app("blog", "here")
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        away = world.config.rename(world.home / "away")
+        told = agent.wait_until_told("pass_failed")
+        assert told["level"] == "error"
+        assert str(world.config) in told["error"]
+        count = len(passes(world))
+        wait_for("two more passes", lambda: len(passes(world)) >= count + 2)
+        assert len(agent.told("pass_failed")) == 1
+        assert world.text("blog.example.com") == "here"
+        examples.write_and_commit(away, {"apps/blog/wsgi.py": wsgi_app("back")}, "Back")
+        away.rename(world.config)
+        wait_for("the new page", lambda: world.text("blog.example.com") == "back")
+
+
+# ending
+
+
+def test_a_second_agent_says_who_holds_the_state_folder_and_ends(world: World) -> None:
+    world.add_app("blog", "here")
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        for command in ("run", "once"):
+            second = subprocess.run(
+                [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), command],
+                cwd=world.home,
+                env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)},
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=ANSWER_SECONDS,
+            )
+            assert second.returncode == 1
+            assert f"another reconciler (process {agent.process.pid}) works on {world.root}" in second.stderr
+            assert "hint:" in second.stderr
+            assert "Traceback" not in second.stderr
+        assert agent.process.poll() is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_agent_ends_at_once_and_the_sites_keep_serving(world: World, number: signal.Signals) -> None:
+    world.add_app("blog", "here")
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        status, seconds = agent.end(number)
+        print(f"{number.name} ends an idle agent after {seconds:.2f} s")
+        assert (status, seconds < END_SECONDS) == (0, True)
+        assert agent.told("agent_stopped")
+        assert world.text("blog.example.com") == "here"
+
+
+def test_an_agent_that_builds_ends_soon_leaves_nothing_running_and_the_next_one_carries_on(world: World) -> None:
+    world.add_app("blog", "old")
+    started, go = world.home / "started", world.home / "go"
+    wait = f"echo $$ > {started}; test -e {go} || exec sleep 600"
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        world.commit(
+            {
+                "apps/blog/wsgi.py": wsgi_app("new"),
+                "manifests/blog.yaml": manifest("blog", build={"commands": [wait]}),
+            }
+        )
+        wait_for("the build command", lambda: started.exists() and started.read_text().strip())
+        builder = int(started.read_text())
+        status, seconds = agent.end()
+        print(f"SIGTERM ends an agent in the middle of a build after {seconds:.2f} s")
+        assert (status, seconds < END_SECONDS) == (0, True)
+        assert agent.told("pass_interrupted")
+        assert not agent.told("app_failed")
+        assert not Path(f"/proc/{builder}").exists()
+    assert world.text("blog.example.com") == "old"
+    assert not list((world.root / "store/build").glob(".tmp-*"))
+    go.touch()
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        assert world.text("blog.example.com") == "new"
+
+
+def test_a_vassal_that_a_killed_agent_left_behind_is_ended_by_the_next_pass(world: World) -> None:
+    world.add_app("blog", "old")
+    world.once()
+    (old,) = (world.root / "vassals").glob("*.ini")
+    kept = {path: path.read_text() for path in (old, old.with_suffix(".env"))}
+    world.commit({"apps/blog/wsgi.py": wsgi_app("new")})
+    world.once()
+    (new,) = (world.root / "vassals").glob("*.ini")
+    # as if the agent had been killed while the old release drained
+    for path, text in kept.items():
+        path.write_text(text)
+    world.once()
+    assert list((world.root / "vassals").glob("*.ini")) == [new]
+    assert world.text("blog.example.com") == "new"
+
+
+# living long
+
+
+def test_two_hundred_passes_hold_no_more_than_one(world: World) -> None:
+    world.add_app("blog", "here")
+    descriptors: list[int] = []
+    memory: list[int] = []
+    with world.engine() as engine:
+        for number in range(200):
+            if number % 10 == 0:
+                world.commit({"NOTES.txt": f"note {number}"})
+            result = engine.reconcile("test")
+            assert not result.failed
+            if number in (19, 199):
+                gc.collect()
+                descriptors.append(len(os.listdir("/proc/self/fd")))
+                memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
+    grown = (memory[1] - memory[0]) / 1024**2
+    print(f"180 passes: {descriptors[1] - descriptors[0]:+d} descriptors, {grown:+.2f} MiB")
+    assert descriptors[1] <= descriptors[0]
+    assert grown < 4
+
+
+# parts
+
+
+def test_triggers_merge_until_they_are_taken_and_none_comes_after_the_end() -> None:
+    queue = TriggerQueue()
+    for trigger in ("poll", "file:git", "poll"):
+        queue.put(trigger)
+    assert queue.take() == "poll+file:git"
+    taken: list[str | None] = []
+    waiting = threading.Thread(target=lambda: taken.extend([queue.take(), queue.take()]))
+    waiting.start()
+    queue.put("drift")
+    wait_for("the trigger", lambda: taken or not waiting.is_alive())
+    queue.close()
+    waiting.join(ANSWER_SECONDS)
+    assert taken == ["drift", None]
+    queue.put("late")
+    assert queue.take() is None
+
+
+def test_a_burst_of_file_events_is_one_pass() -> None:
+    queue = TriggerQueue()
+    queue.put("file:git")
+    late = threading.Timer(0.05, queue.put, ["file:drift"])
+    late.start()
+    assert queue.take(settle_seconds=1.0) == "file:git+file:drift"
+
+
+def test_hosts_poll_apart_and_each_always_at_its_own_shift() -> None:
+    from datetime import timedelta
+
+    minute = timedelta(minutes=1)
+    shifts = [shift(f"web{number}", minute) for number in range(20)]
+    assert len(set(shifts)) == 20
+    assert all(timedelta(0) <= one < minute * JITTER_SHARE for one in shifts)
+    assert shifts == [shift(f"web{number}", minute) for number in range(20)]
+
+
+def test_only_repositories_of_this_machine_are_watched(tmp_path: Path) -> None:
+    tree = examples.new_repository(tmp_path / "tree")
+    bare = tmp_path / "bare.git"
+    examples.git(tmp_path, "init", "--quiet", "--bare", str(bare))
+    assert local_folder(str(tree)) == tree / ".git"
+    assert local_folder(tree.as_uri()) == tree / ".git"
+    assert local_folder(str(bare)) == bare
+    for elsewhere in ("https://example.com/a.git", "git@example.com:a.git", str(tmp_path), str(tmp_path / "none")):
+        assert local_folder(elsewhere) is None
+
+
+def test_files_written_aside_and_files_only_read_ask_for_nothing(tmp_path: Path) -> None:
+    asked: list[str] = []
+    observer = start_watching(asked.append, [], [tmp_path])
+    assert observer is not None
+    try:
+        (tmp_path / ".tmp-1").write_text("x")
+        (tmp_path / "index.lock").write_text("x")
+        (tmp_path / ".tmp-1").read_text()
+        list(tmp_path.iterdir())
+        # events come in order: once this one has been heard, the others have been
+        (tmp_path / "site.conf").write_text("x")
+        wait_for("the event", lambda: asked)
+        known = len(asked)
+        (tmp_path / ".tmp-1").unlink()
+        (tmp_path / "site.conf").read_text()
+        (tmp_path / "other.conf").write_text("x")
+        wait_for("the other event", lambda: len(asked) > known)
+    finally:
+        observer.stop()
+        observer.join(ANSWER_SECONDS)
+    assert set(asked) == {"file:drift"}

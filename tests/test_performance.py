@@ -1,0 +1,73 @@
+"""Proves the bars for passes with nothing to do: warm for one app and for a thousand, cold for one."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from many import settled
+from reconciler.model.plan import Outcome
+from world import World
+
+pytestmark = pytest.mark.serial
+
+ONE_APP_SECONDS = 0.030
+THOUSAND_APPS_SECONDS = 1.0
+COLD_SECONDS = 0.6
+RUNS = 9
+
+
+def times(action: Callable[[], object], runs: int = RUNS) -> list[float]:
+    """Seconds of several runs, after one that is not counted."""
+    action()
+    found = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - started)
+    return found
+
+
+def report(what: str, seconds: list[float], bar: float) -> None:
+    print(
+        f"{what}: median {statistics.median(seconds) * 1000:.1f} ms, lowest {min(seconds) * 1000:.1f} ms, "
+        f"highest {max(seconds) * 1000:.1f} ms (bar {bar * 1000:.0f} ms)"
+    )
+
+
+def test_a_warm_pass_with_nothing_to_do_for_one_app(world: World) -> None:
+    world.add_app("blog", "fast")
+    world.once()
+    with world.engine() as engine:
+        seconds = times(lambda: engine.reconcile("test"))
+        assert [app.outcome for app in engine.reconcile("test").apps] == [Outcome.UNCHANGED]
+    report("warm pass, one app, nothing to do", seconds, ONE_APP_SECONDS)
+    assert statistics.median(seconds) <= ONE_APP_SECONDS
+
+
+def test_a_warm_pass_with_nothing_to_do_for_a_thousand_apps(world: World) -> None:
+    with settled(world, 1000) as engine:
+        seconds = times(lambda: engine.reconcile("test"), 5)
+        result = engine.reconcile("test")
+        assert {app.outcome for app in result.apps} == {Outcome.UNCHANGED}
+    report("warm pass, 1000 apps, nothing to do", seconds, THOUSAND_APPS_SECONDS)
+    assert statistics.median(seconds) <= THOUSAND_APPS_SECONDS
+
+
+def test_the_cold_command_with_nothing_to_do(world: World) -> None:
+    world.add_app("blog", "fast")
+    world.once()
+    command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "once"]
+
+    def once() -> None:
+        subprocess.run(command, check=True, capture_output=True, timeout=60, env=dict(os.environ))
+
+    seconds = times(once)
+    report("cold `reconciler once`, one app, nothing to do", seconds, COLD_SECONDS)
+    assert statistics.median(seconds) <= COLD_SECONDS

@@ -1,0 +1,173 @@
+"""Proves that deploys cost no request: an open loop of 200 new requests/s through good and broken releases."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from world import World, manifest, of
+
+from reconciler.model.plan import Outcome
+
+pytestmark = [pytest.mark.serial, pytest.mark.timeout(240)]
+
+RATE = 200
+LOAD = Path(__file__).parent / "load.py"
+LONGEST_SECONDS = 0.1
+
+SLOW_APP = '''"""Takes 1.5 s to import, as {kind}, and says which version it is."""
+import time
+
+{work}
+
+def app(environ, start_response):
+    start_response({status!r}, [("Content-Type", "text/plain")])
+    return [b{version!r}]
+'''
+SLEEP = "time.sleep(1.5)"
+COMPUTE = "end = time.process_time() + 1.5\nwhile time.process_time() < end:\n    sum(range(1000))"
+HANG = "time.sleep(60)"
+
+
+def slow_app(version: str, work: str = SLEEP, status: str = "200 OK") -> str:
+    return SLOW_APP.format(kind="work", work=work, version=version, status=status)
+
+
+@dataclass
+class Load:
+    """What the visitors saw: (started, latency, status, body) in the order of starting."""
+
+    results: list[tuple[float, float, int, str]] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[tuple[float, float, int, str]]:
+        return [entry for entry in self.results if entry[2] != 200]
+
+    @property
+    def longest(self) -> float:
+        return max(entry[1] for entry in self.results)
+
+    def percentile(self, share: float, until: float = float("inf")) -> float:
+        ordered = sorted(entry[1] for entry in self.results if entry[0] < until)
+        return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+@contextmanager
+def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
+    """Visitors from outside the agent, in a process of their own, for as long as the block lasts."""
+    result = world.home / "load.json"
+    command = [sys.executable, str(LOAD), str(world.port), host, "/", str(RATE), str(seconds), str(result)]
+    load = Load()
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    try:
+        yield load
+    finally:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=60)
+    load.results = [tuple(entry) for entry in json.loads(result.read_text())]
+
+
+VERIFY = {"timeout": "4s", "probes": [{"path": "/", "status": 200}]}
+
+
+@pytest.mark.parametrize("work", [SLEEP, COMPUTE], ids=["sleep", "compute"])
+def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: str) -> None:
+    deploys = [
+        (slow_app("v1", work), True),
+        (slow_app("v2", work), True),
+        ("import nothing_like_this\n", False),
+        (slow_app("v4", work), True),
+        (slow_app("v5", work, "500 Internal Server Error"), False),
+        (slow_app("v6", work), True),
+        (slow_app("v7", work), True),
+        (slow_app("v8", HANG), False),
+        (slow_app("v9", work), True),
+        (slow_app("v10", work), True),
+    ]
+    world.add_app("blog", verify=VERIFY, uwsgi={"processes": 2})
+    world.commit({"apps/blog/wsgi.py": slow_app("v0", work)})
+    with world.engine() as engine:
+        first = of(engine.reconcile("test"), "blog")
+        assert first.error is None, first.error
+        with visitors(world, "blog.example.com") as load:
+            time.sleep(3)
+            steady_until = time.monotonic()
+            for source, good in deploys:
+                world.commit({"apps/blog/wsgi.py": source})
+                outcome = of(engine.reconcile("test"), "blog").outcome
+                assert outcome is (Outcome.CHANGED if good else Outcome.FAILED)
+            time.sleep(1)
+    steady = load.percentile(0.99, steady_until)
+    bar = max(LONGEST_SECONDS, 5 * steady)
+    print(
+        f"{len(load.results)} requests, {len(load.failed)} failed, steady 99th percentile {steady * 1000:.1f} ms, "
+        f"99th percentile {load.percentile(0.99) * 1000:.1f} ms, longest {load.longest * 1000:.1f} ms (bar {bar * 1000:.0f} ms)"
+    )
+    assert load.failed == []
+    versions = [entry[3] for entry in load.results]
+    assert set(versions) == {"v0", "v1", "v2", "v4", "v6", "v7", "v9", "v10"}
+    for old, new in zip(
+        ["v0", "v1", "v2", "v4", "v6", "v7", "v9"], ["v1", "v2", "v4", "v6", "v7", "v9", "v10"], strict=True
+    ):
+        last_old = max(entry[0] for entry in load.results if entry[3] == old)
+        first_new = min(entry[0] for entry in load.results if entry[3] == new)
+        assert last_old - first_new <= load.longest, f"{old} was answered {last_old - first_new:.3f} s after {new}"
+    assert load.longest <= bar
+
+
+LONG_APP = '''"""Answers /long after five seconds."""
+import time
+
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/long":
+        time.sleep(5)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b{version!r}]
+'''
+
+
+def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -> None:
+    world.add_app("blog")
+    world.commit({"apps/blog/wsgi.py": LONG_APP.format(version="old")})
+    assert of(world.once(), "blog").error is None
+    command = [
+        sys.executable, str(LOAD), str(world.port), "blog.example.com", "/long", "1", "1", str(world.home / "long.json"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    time.sleep(1)
+    world.commit({"apps/blog/wsgi.py": LONG_APP.format(version="new")})
+    assert of(world.once(), "blog").outcome is Outcome.CHANGED
+    assert world.text("blog.example.com") == "new"
+    process.communicate(timeout=30)
+    ((_, latency, status, body),) = json.loads((world.home / "long.json").read_text())
+    assert (status, body) == (200, "old")
+    assert latency >= 5
+    assert len(list((world.root / "vassals").glob("*.ini"))) == 1
+
+
+def test_a_revert_is_a_switch_and_nothing_else(world: World) -> None:
+    import examples
+
+    world.add_app("blog", verify=VERIFY)
+    world.commit({"apps/blog/wsgi.py": slow_app("one")})
+    with world.engine() as engine:
+        assert of(engine.reconcile("test"), "blog").error is None
+        world.commit({"apps/blog/wsgi.py": slow_app("two")})
+        engine.reconcile("test")
+        examples.revert(world.config)
+        started = time.perf_counter()
+        result = of(engine.reconcile("test"), "blog")
+        seconds = time.perf_counter() - started
+    assert world.text("blog.example.com") == "one"
+    assert [change.stage.value for change in result.plan.changes if change.needed] == ["vassal"]
+    print(f"git revert to live: {seconds:.2f} s with an import of 1.5 s (bar 3.0 s)")
+    assert seconds <= 1.5 + 1.5
