@@ -131,7 +131,11 @@ def prove_side_by_side(world: World, breakages: Mapping[str, Breakage]) -> PassR
     world.commit(bad, "Break everything")
     result = world.once()
     show(result)
-    wrong = [f"{name}: {complaint}" for name, b in breakages.items() for complaint in _complaints(world, result, name, b)]
+    wrong = [
+        f"{name}: {complaint}"
+        for name, breakage in breakages.items()
+        for complaint in _complaints(world, result, name, breakage)
+    ]
     assert not wrong, "\n".join(wrong)
     assert of(result, "other").outcome is Outcome.CHANGED
     assert world.text("other.example.com") == "moved on"

@@ -10,6 +10,7 @@ import asyncio
 import json
 import sys
 import time
+from pathlib import Path
 
 REQUEST_SECONDS = 20.0
 
@@ -63,8 +64,7 @@ def main() -> None:
     """Run as the arguments say."""
     port, host, path, rate, seconds, result = sys.argv[1:7]
     results = asyncio.run(load(int(port), host, path, float(rate), float(seconds)))
-    with open(result, "w", encoding="utf-8") as file:
-        json.dump(results, file)
+    Path(result).write_text(json.dumps(results), "utf-8")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import examples
 from breaking import Town, blog, show, well_said
-from world import World, manifest, of, wsgi_app
-
 from reconciler.engine.results import PassResult
 from reconciler.model.errors import HistoryRewritten
 from reconciler.model.plan import Outcome
+from world import World, manifest, of, wsgi_app
 
 
 def own_repository(town: Town, **source: object) -> Path:

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from breaking import show, well_said
-from world import World, free_port, manifest, of, wsgi_app
 
+from breaking import show, well_said
 from reconciler.model.plan import Outcome
+from world import World, free_port, manifest, of, wsgi_app
 
 PASS_SECONDS = 60.0
 ONCE_ONLY = "test -e data/killed || { touch data/killed; kill -9 $PPID; }"

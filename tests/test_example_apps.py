@@ -1,4 +1,4 @@
-"""Proves on real git, uv, nginx and uWSGI that apps of many makings are deployed, changed, migrated and rolled back."""
+"""Proves on real git, uv, nginx and uWSGI that many kinds of apps are deployed, changed, migrated and rolled back."""
 
 from __future__ import annotations
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from world import World, manifest, of
 
 from reconciler.model.plan import Outcome
+from world import World, of
 
 pytestmark = [pytest.mark.serial, pytest.mark.timeout(240)]
 
@@ -109,7 +109,8 @@ def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: st
     bar = max(LONGEST_SECONDS, 5 * steady)
     print(
         f"{len(load.results)} requests, {len(load.failed)} failed, steady 99th percentile {steady * 1000:.1f} ms, "
-        f"99th percentile {load.percentile(0.99) * 1000:.1f} ms, longest {load.longest * 1000:.1f} ms (bar {bar * 1000:.0f} ms)"
+        f"99th percentile {load.percentile(0.99) * 1000:.1f} ms, longest {load.longest * 1000:.1f} ms "
+        f"(bar {bar * 1000:.0f} ms)"
     )
     assert load.failed == []
     versions = [entry[3] for entry in load.results]
@@ -139,16 +140,15 @@ def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -
     world.add_app("blog")
     world.commit({"apps/blog/wsgi.py": LONG_APP.format(version="old")})
     assert of(world.once(), "blog").error is None
-    command = [
-        sys.executable, str(LOAD), str(world.port), "blog.example.com", "/long", "1", "1", str(world.home / "long.json"),
-    ]  # fmt: skip
+    result = str(world.home / "long.json")
+    command = [sys.executable, str(LOAD), str(world.port), "blog.example.com", "/long", "1", "1", result]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     time.sleep(1)
     world.commit({"apps/blog/wsgi.py": LONG_APP.format(version="new")})
     assert of(world.once(), "blog").outcome is Outcome.CHANGED
     assert world.text("blog.example.com") == "new"
     process.communicate(timeout=30)
-    ((_, latency, status, body),) = json.loads((world.home / "long.json").read_text())
+    ((_, latency, status, body),) = json.loads(Path(result).read_text())
     assert (status, body) == (200, "old")
     assert latency >= 5
     assert len(list((world.root / "vassals").glob("*.ini"))) == 1

@@ -86,15 +86,15 @@ class World:
         return self.home / "agent.yaml"
 
     def configure(self, **more: str) -> None:
-        """Write agent.yaml; ``more`` are further top-level keys as YAML flow text."""
-        lines = [
-            "profile: embedded",
-            "root: ./v",
-            "repository: {url: ./c, branch: main, interval: 1s}",
-            f"http: {{address: 127.0.0.1, port: {self.port}}}",
-            *(f"{key}: {value}" for key, value in more.items()),
-        ]
-        self.agent_file.write_text("\n".join(lines) + "\n")
+        """Write agent.yaml; ``more`` adds or replaces top-level keys, as YAML flow text."""
+        values = {
+            "profile": "embedded",
+            "root": "./v",
+            "repository": "{url: ./c, branch: main, interval: 1s}",
+            "http": f"{{address: 127.0.0.1, port: {self.port}}}",
+            **more,
+        }
+        self.agent_file.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))
 
     def commit(self, files: Mapping[str, str | None], message: str = "Change") -> str:
         """Write files (``None`` removes one) and commit them."""

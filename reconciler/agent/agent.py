@@ -14,7 +14,7 @@ import structlog
 
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import start_schedule
-from reconciler.agent.watching import local_folder, start_watching
+from reconciler.agent.watching import local_folder, start_watching, stop_watching
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult, PassResult
@@ -71,8 +71,7 @@ class Agent:
             self._ended.set()
             scheduler.shutdown(wait=False)
             if watcher is not None:
-                watcher.stop()
-                watcher.join(timeout=2)
+                stop_watching(watcher)
             log.info("agent_stopped", note="nginx and uWSGI go on serving")
 
     def _pass(self, trigger: str) -> None:

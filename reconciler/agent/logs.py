@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 
 import structlog
@@ -17,7 +18,7 @@ def configure_logs(level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal),
     ]
     if terminal:
-        tail: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(colors=True)]
+        tail: list[structlog.types.Processor] = [structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))]
     else:
         tail = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(
@@ -27,4 +28,7 @@ def configure_logs(level: int = logging.INFO) -> None:
         cache_logger_on_first_use=False,
     )
     # APScheduler and watchdog log through the standard library; only what goes wrong is of interest
-    logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove, *tail]))
+    logging.basicConfig(level=logging.ERROR, handlers=[handler])

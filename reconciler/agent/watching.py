@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from watchdog.observers.api import BaseObserver
 
 from reconciler.host.files import TEMPORARY_PREFIX
 
+STOP_SECONDS = 2.0
 READING = frozenset({"opened", "closed_no_write"})
 
 
@@ -62,3 +64,11 @@ def start_watching(
         )
         return None
     return observer
+
+
+def stop_watching(observer: BaseObserver) -> None:
+    """End the watch; returns when its threads have ended, or after a while."""
+    # it calls an event that comes while it ends an error
+    logging.getLogger("watchdog.observers.inotify").disabled = True
+    observer.stop()
+    observer.join(timeout=STOP_SECONDS)

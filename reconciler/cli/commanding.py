@@ -74,21 +74,23 @@ def run_command(arguments: Sequence[str]) -> int:
         with contextlib.redirect_stdout(sys.stderr):
             _invoke(["--help"])
         return UsageError.exit_status
-    given = global_options_first(arguments)
     try:
-        return _invoke(given)
+        return _invoke(global_options_first(arguments))
     except BrokenPipeError:
         raise
     except Exception as error:
-        failure = _as_failure(error, given)
-        if "--debug" in given:
+        failure = _as_failure(error, arguments)
+        if "--debug" in arguments:
             traceback.print_exception(error)
     write_notes(error_with_tail(failure))
     return failure.exit_status
 
 
 def global_options_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with ``-c FILE`` and ``--debug`` in front: people write them behind the command as well."""
+    """The arguments with ``-c FILE`` and ``--debug`` in front: people write them behind the command as well.
+
+    Raises :class:`UsageError` for ``-c`` without a file.
+    """
     front: list[str] = []
     rest: list[str] = []
     remaining = iter(arguments)
@@ -97,9 +99,9 @@ def global_options_first(arguments: Sequence[str]) -> list[str]:
             rest += [argument, *remaining]
         elif argument in OPTIONS_WITH_VALUE:
             value = next(remaining, None)
-            # without its value it stays behind, where typer says what is missing
-            target = rest if value is None else front
-            target += [argument] if value is None else [argument, value]
+            if value is None:
+                raise UsageError(f"{argument} needs a file", hint="write `-c FILE`, such as `-c agent.yaml`")
+            front += [argument, value]
         elif argument in FLAGS or argument.startswith("--config="):
             front.append(argument)
         else:
@@ -134,6 +136,12 @@ def _application(**settings: Any) -> typer.Typer:
     )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"reconciler {__version__}\n")
+        raise typer.Exit
+
+
 def _options(
     context: typer.Context,
     config: Annotated[
@@ -141,12 +149,12 @@ def _options(
         typer.Option("-c", "--config", metavar="FILE", help="The agent's configuration; else $RECONCILER_CONFIG."),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("-V", "--version", help="Show the version and exit.")] = False,
+    version: Annotated[
+        bool, typer.Option("-V", "--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+    ] = False,
 ) -> None:
     """Merging to main deploys: a pull-based GitOps reconciler for Python web apps on nginx and uWSGI."""
-    if version:
-        sys.stdout.write(f"reconciler {__version__}\n")
-        raise typer.Exit
+    del version
     context.obj = Invocation(config, debug)
 
 

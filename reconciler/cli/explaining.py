@@ -25,7 +25,8 @@ FAILED = "failed"
 class Explanation:
     """All that is known of one app.
 
-    ``asks`` is what the next pass would do; where that cannot be known, ``unknown`` says why.
+    ``asks`` is what the next pass would do; where that cannot be known, ``unknown`` says why, and ``unknown_hint``
+    how to learn it.
     """
 
     app: str
@@ -35,6 +36,7 @@ class Explanation:
     last_failure: EventRecord | None
     asks: AppResult | None
     unknown: str | None
+    unknown_hint: str | None = None
 
     @property
     def mended(self) -> bool:
@@ -48,8 +50,8 @@ class Explanation:
         """What a person can do now; ``None`` when all is well."""
         if self.asks is not None and self.asks.outcome is not Outcome.UNCHANGED:
             return _next_for(self.asks)
-        if self.status is None:
-            return None
+        if self.status is None or self.unknown_hint is not None:
+            return self.unknown_hint
         reason = self.status.condition(ConditionType.READY).reason
         if reason in (ConditionReason.NOT_LISTENING, ConditionReason.LINK_LEADS_ELSEWHERE):
             return f"run `reconciler once`; if that does not help, `reconciler logs {self.app}` says why it ended"
@@ -74,16 +76,23 @@ class Explanation:
 
 def explain(installation: Installation, app: str, *, offline: bool) -> Explanation:
     """Gather everything about ``app``; :class:`UsageError` when this host does not know it."""
-    asks, unknown = (None, "git was not asked (--offline)") if offline else _asks(installation, app)
+    asks = _Asked(None, "unknown, git was not asked (--offline)") if offline else _ask(installation, app)
     with installation.journal() as journal:
-        if asks is None:
+        if asks.result is None:
             require_known(journal, app)
-        return _explanation(installation, journal, app, asks, unknown)
+        return _explanation(installation, journal, app, asks)
 
 
-def _explanation(
-    installation: Installation, journal: Journal, app: str, asks: AppResult | None, unknown: str | None
-) -> Explanation:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What git asks for, or why that is not known."""
+
+    result: AppResult | None
+    unknown: str | None = None
+    hint: str | None = None
+
+
+def _explanation(installation: Installation, journal: Journal, app: str, asked: _Asked) -> Explanation:
     status = read_status(installation.layout, journal)
     events = journal.events(app, EVENTS_READ)
     return Explanation(
@@ -92,20 +101,21 @@ def _explanation(
         urls_of(journal.applied()).get(app),
         next((event for event in events if event.kind != FAILED), None),
         next((event for event in events if event.kind == FAILED), None),
-        asks,
-        unknown,
+        asked.result,
+        asked.unknown,
+        asked.hint,
     )
 
 
-def _asks(installation: Installation, app: str) -> tuple[AppResult | None, str | None]:
+def _ask(installation: Installation, app: str) -> _Asked:
     try:
         with installation.engine() as engine:
-            return engine.plan(app=app).apps[0], None
+            return _Asked(engine.plan(app=app).apps[0])
     except UsageError:
-        return None, "no manifest of the config repository asks for it on this host"
+        return _Asked(None, "nothing, no manifest of the config repository is about it")
     except ReconcilerError as error:
         # the journal still has an answer while the repository or nginx is away
-        return None, f"what git asks for cannot be told now: {error}"
+        return _Asked(None, f"cannot be told now, {error}", error.hint)
 
 
 def _next_for(asks: AppResult) -> str | None:

@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # a commit message or a log may hold what the locale's encoding cannot say
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # looking for plugins, none of which are ours, reads the metadata of every installed package
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
         # typer takes 100 ms to import
         from reconciler.cli.commanding import run_command  # noqa: PLC0415

@@ -39,7 +39,9 @@ def collect(layout: Layout, journal: Journal, retain: dict[str, int], needed: se
 def remove_left_over(layout: Layout) -> int:
     """Remove what a killed pass left half made. Only the holder of the lock may call this."""
     removed = 0
-    folders = [layout.cache, layout.public, layout.vassals, layout.sites, *(layout.store / stage for stage in STORED)]
+    folders = [layout.cache, layout.public, layout.vassals, layout.nginx, layout.sites, layout.run]
+    folders += [layout.store / stage for stage in STORED]
+    folders += [release for app in _entries(layout.root / "releases") for release in _entries(app)]
     for folder in folders:
         for entry in _entries(folder):
             if entry.name.startswith(TEMPORARY_PREFIX):

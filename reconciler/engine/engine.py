@@ -11,7 +11,7 @@ from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import collect
 from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.progress import Progress, Silence
-from reconciler.engine.pruning import remove_app
+from reconciler.engine.pruning import remove_app, strays
 from reconciler.engine.reading import Desired, Reader
 from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
 from reconciler.engine.results import AppResult, PassResult
@@ -65,7 +65,7 @@ class Engine:
         planned = self._planning(desired).plan(app)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         done = {result.app: result for result in self._work(work, desired)} if work else {}
-        problems = (*desired.problems, *self._keep_serving(), *self._retire_left_over(planned))
+        problems = (*desired.problems, *self._keep_serving(), *self._retire_left_over(planned, desired))
         results = tuple(done.get(result.app, result) for result in planned)
         if app is None:
             self.reader.remember(desired)
@@ -150,7 +150,7 @@ class Engine:
                 problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
         return tuple(problems)
 
-    def _retire_left_over(self, planned: Iterable[AppResult]) -> tuple[str, ...]:
+    def _retire_left_over(self, planned: Iterable[AppResult], desired: Desired) -> tuple[str, ...]:
         """End the vassals that a killed agent left behind: candidates, and releases that were draining."""
         settled = [result.app for result in planned if result.outcome is Outcome.UNCHANGED]
         vassals = {app: self._known[app].get(StageName.VASSAL) for app in settled if app in self._known}
@@ -158,7 +158,10 @@ class Engine:
         try:
             for app in left_over(self.host.layout, serving):
                 retire_all_but(self.host, app, serving[app], REMOVAL_DRAIN_SECONDS)
-        except OSError as error:
+            known = {*desired.apps, *desired.held, *self._known}
+            for app in () if desired.unreadable else strays(self.host.layout, known):
+                remove_app(self.host, app, REMOVAL_DRAIN_SECONDS)
+        except (ReconcilerError, OSError) as error:
             return (str(as_reconciler_error(error)),)
         return ()
 

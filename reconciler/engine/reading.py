@@ -31,7 +31,7 @@ MANIFEST_LIMIT_BYTES = 1024 * 1024
 POLLS_AT_ONCE = 8
 MANIFEST_ENDINGS = (".yaml", ".yml")
 TEMPLATES_FOLDER = "templates"
-MANIFEST_HINT = "correct the manifest and commit; `reconciler validate` checks it before"
+MANIFEST_HINT = "correct the manifest and commit; `reconciler validate DIR` checks it beforehand"
 
 
 @dataclass(frozen=True, slots=True)

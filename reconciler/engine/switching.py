@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.verifying import probe_candidate, probe_public
 from reconciler.host.app_commands import app_environment, run_app_command
+from reconciler.host.files import size_of
 from reconciler.host.layout import Layout
 from reconciler.host.releases import public_release, remove_release, remove_vassal, switch, vassals_of, write_vassal
 from reconciler.host.services import Host
@@ -55,7 +55,7 @@ class Switch:
         try:
             # before the candidate starts: its probes, and often its import, need the database that a migration makes
             self._run_hooks(self.app.manifest.spec.hooks.before_switch, "beforeSwitch")
-            log_position = _size(self.layout.app_log(self.app.name))
+            log_position = size_of(self.layout.app_log(self.app.name))
             self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
             self.host.emperor.ensure_running()
             write()
@@ -79,7 +79,7 @@ class Switch:
         before = public_release(self.layout, self.app.name)
         # a site must never lead to nothing: the first link comes before the site, a later one after it
         first = before is None
-        log_position = _size(self.layout.app_log(self.app.name))
+        log_position = size_of(self.layout.app_log(self.app.name))
         if not self.started:
             self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
         try:
@@ -180,10 +180,3 @@ def left_over(layout: Layout, serving: Mapping[str, str]) -> list[str]:
             if vassal != entry.name and serving.get(app, vassal) != vassal:
                 found.add(app)
     return sorted(found)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from reconciler.engine.desired import DesiredApp
-from reconciler.host.files import tail_of
+from reconciler.host.files import size_of, tail_of
 from reconciler.host.services import Host
 from reconciler.model.errors import VerificationFailed
 from reconciler.model.uwsgi_log import telling
 
+LOG_BYTES = 16_384
+"""How much of an app's log is looked through for lines that say something."""
 LOG_TAIL_BYTES = 2_000
 NO_SITE = "No site is served under this name"
 """What nginx's default server answers, see ``templates/nginx.conf.j2``."""
@@ -16,7 +20,8 @@ NO_SITE = "No site is served under this name"
 def host_header(app: DesiredApp, host: Host) -> str:
     """The Host header that leads to the app: its first server name, else nginx's own address."""
     names = app.manifest.spec.nginx.server_names
-    name = names[0] if names else host.address
+    own = f"[{host.address}]" if ":" in host.address else host.address
+    name = names[0] if names else own
     if name.startswith("*."):
         name = f"probe{name[1:]}"
     return name if host.port == 80 else f"{name}:{host.port}"
@@ -41,9 +46,10 @@ def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, l
 
 def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int) -> None:
     """Every probe through nginx, as a visitor would ask."""
-    from reconciler.host.probing import probe_nginx  # noqa: PLC0415  httpx: a pass without changes never asks
+    from reconciler.host.probing import probe_nginx  # noqa: PLC0415
 
     static = tuple(folder.url for folder in app.manifest.spec.static)
+    nginx_position = size_of(_nginx_log(host, app))
     for probe in app.manifest.spec.verify.probes:
         served_by_nginx = bool(static) and probe.path.startswith(static)
         try:
@@ -57,15 +63,21 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
                 deadline=deadline,
             )
         except VerificationFailed as error:
-            raise _quoting_logs(host, app, error, log_position) from error
+            raise _quoting_logs(host, app, error, log_position, nginx_position) from error
 
 
-def _quoting_logs(host: Host, app: DesiredApp, error: VerificationFailed, log_position: int) -> VerificationFailed:
-    logs = (
-        ("app", telling(tail_of(host.layout.app_log(app.name), LOG_TAIL_BYTES, since=log_position))),
-        ("nginx", tail_of(host.layout.logs / f"{app.name}.error.log", LOG_TAIL_BYTES // 2)),
-    )
-    tail = "\n".join(f"last lines of the {name}'s log:\n{text.rstrip()}" for name, text in logs if text.strip())
+def _nginx_log(host: Host, app: DesiredApp) -> Path:
+    return host.layout.logs / f"{app.name}.error.log"
+
+
+def _quoting_logs(
+    host: Host, app: DesiredApp, error: VerificationFailed, log_position: int, nginx_position: int | None = None
+) -> VerificationFailed:
+    """The failure with what both logs got since the attempt began; ``None``: nginx had no part in it."""
+    printed = telling(tail_of(host.layout.app_log(app.name), LOG_BYTES, since=log_position))
+    said = "" if nginx_position is None else tail_of(_nginx_log(host, app), LOG_TAIL_BYTES, since=nginx_position)
+    logs = (("the app's", printed[-LOG_TAIL_BYTES:]), ("nginx's", said))
+    tail = "\n".join(f"last lines of {whose} log:\n{text.rstrip()}" for whose, text in logs if text.strip())
     hint = f"read the whole log with `reconciler logs {app.name}`"
     if NO_SITE in str(error):
         hint = f"nginx has no site for {host_header(app, host)}: the template must use listen and server_names"

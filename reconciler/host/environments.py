@@ -7,6 +7,7 @@ for settings or written to. Building a source distribution runs code of stranger
 from __future__ import annotations
 
 import posixpath
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -43,6 +44,8 @@ _PIP_VARIABLES = {
 }
 """pip's name, then the name under which uv gets it; it is left out when any of uv's own names is set."""
 
+# a line of uv that names a folder which is gone when it is read
+_NEWS = re.compile(r"^Using Python .*\n", re.MULTILINE)
 _COMMA_SEPARATED = frozenset({"UV_FIND_LINKS"})
 
 # the scratch folder's own settings end uv's search for settings and workspaces in the folders above it
@@ -221,6 +224,7 @@ class _Uv:
 
     def _failure(self, entry: str, error: CommandFailed) -> StageFailed:
         output = without_password(error.tail).replace(f"file://{self.work}", "file:.").replace(f"{self.work}/", "")
+        output = _NEWS.sub("", output)
         index = unreachable_index(output)
         if index is None:
             return StageFailed(failure_sentence(entry, output), hint=_hint(output, entry), tail=output)

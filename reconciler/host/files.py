@@ -153,3 +153,11 @@ def tail_of(path: Path, size: int = 4096, *, since: int = 0) -> str:
             return file.read().decode("utf-8", "replace")
     except OSError:
         return ""
+
+
+def size_of(path: Path) -> int:
+    """The size of a file in bytes; 0 when there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

@@ -140,7 +140,9 @@ def revision_not_found(address: Address, revision: str, refs: Mapping[str, str])
     branches = sorted(ref.removeprefix(BRANCHES) for ref in refs if ref.startswith(BRANCHES))
     near = difflib.get_close_matches(revision, branches, HINT_NAMES, cutoff=0.4)
     named = [*near, *(branch for branch in branches if branch not in near)][:HINT_NAMES]
-    hint = f"push it, or choose another: its branches are {', '.join(named)}" if named else "the repository has no branch yet; push one"
+    hint = "the repository has no branch yet; push one"
+    if named:
+        hint = f"push it, or choose another: its branches are {', '.join(named)}"
     if len(branches) > HINT_NAMES:
         hint = f"push it, or choose another of its {len(branches)} branches, such as {', '.join(named)}"
     return RevisionNotFound(f"{address.shown} has no branch, tag or commit {revision!r}", hint=hint)

@@ -8,14 +8,17 @@ TRACEBACK = "Traceback (most recent call last)"
 CAUSE_CHARACTERS = 300
 
 _OPTION_COMPLAINTS = ("unable to find option", "[strict-mode]", "unavailable modifier", "unrecognized option")
-_SYNTAX_ERROR = re.compile(r'^  File "(?P<file>.+)", line (?P<line>\d+)\n(?:    .*\n)*(?P<words>\w+(?:Error)?: .*)', re.MULTILINE)
+_SYNTAX_ERROR = re.compile(
+    r'^  File "(?P<file>.+)", line (?P<line>\d+)\n(?:    .*\n)*(?P<words>\w+Error: .*)', re.MULTILINE
+)
 _BEGINNING = re.compile(r"^\[uWSGI\] getting INI configuration from ", re.MULTILINE)
 _NOISE = re.compile(
     r"\*\*\* .*\*\*\*\s*$|compiled with version: |os: |nodename: |machine: |clock source: |pcre jit |detected |"
     r"current working directory: |chdir\(\) to |lock engine: |thunder lock: |uwsgi socket \d+ |uWSGI running as |"
-    r"your (processes number|memory page|server socket|mercy) |Python version: |--- Python VM |Python main interpreter |"
-    r"python threads support|mapped \d+ bytes|VACUUM: |unlink\(\): No such file|spawned uWSGI |announcing my loyalty|"
-    r"WSGI app \d+ \(mountpoint|\[uWSGI\] getting INI |!!! |.* - \[emperor\] |vassal: \d+: \.: cannot open "
+    r"your (processes number|memory page|server socket|mercy) |Python version: |--- Python VM |"
+    r"Python main interpreter |python threads support|mapped \d+ bytes|VACUUM: |unlink\(\): No such file|"
+    r"spawned uWSGI |announcing my loyalty|unable to load app \d+ \(mountpoint|WSGI app \d+ \(mountpoint|"
+    r"\[uWSGI\] getting INI |!!! |.* - \[emperor\] |vassal: \d+: \.: cannot open "
 )
 
 
@@ -46,7 +49,8 @@ def telling(log: str) -> str:
 def about_vassal(emperor_log: str, vassal: str) -> str:
     """The part of the Emperor's log that the last start of one vassal printed; all vassals print into it."""
     parts = _BEGINNING.split(emperor_log)
-    return next((part for part in reversed(parts[1:]) if part.startswith(f"{vassal}.ini")), "")
+    own = next((part for part in reversed(parts[1:]) if part.startswith(f"{vassal}.ini")), "")
+    return own.partition("\n")[2]
 
 
 def _from_traceback(log: str) -> str | None:

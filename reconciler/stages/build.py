@@ -6,27 +6,25 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.environments import PYUWSGI_REQUIREMENT, build_environment, uv_environment
 from reconciler.host.files import building
 from reconciler.host.interpreters import HostInterpreter, identity
-from reconciler.host.observing import Observer
 from reconciler.host.shared import drop_shared_links, place_shared_links
-from reconciler.host.store import observe_output
 from reconciler.model.manifest import Interpreter
 from reconciler.model.requirements import Closure, closure
-from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.model.stage import Inputs, StageName
 from reconciler.stages.app_folder import ENVIRONMENT, TREE
 from reconciler.stages.stage import Facts, Work
+from reconciler.stages.stored import StoredStage
 
 BUILD_SECONDS = 1_800.0
 """The longest that one run of uv may take."""
 
 
-class BuildStage:
+class BuildStage(StoredStage):
     """Inputs: the interpreter, the requirement files' contents, the build commands; the source where they read it."""
 
     name = StageName.BUILD
@@ -51,16 +49,6 @@ class BuildStage:
             upstream,
             tools={"python": python["patch"], "uwsgi": PYUWSGI_REQUIREMENT},
         )
-
-    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
-        """Nothing outside the store."""
-        return {}
-
-    def observe(
-        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
-    ) -> Observation:
-        """Whether the environment is in the store and its interpreter is still there."""
-        return observe_output(self.name, applied, desired_digest, observer.layout)
 
     def apply(self, work: Work) -> None:
         """Make the environment, then run the build commands in a copy of the source."""

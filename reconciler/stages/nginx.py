@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 
 from reconciler.host.observing import Observer
+from reconciler.host.ports import listen_address
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
@@ -112,7 +113,7 @@ def _precompressed(folder: StaticFolder, encoding: Encoding, feature: str, capab
 
 
 def _listen(facts: Facts) -> str:
-    return f"{facts.host.address}:{facts.host.port}"
+    return listen_address(facts.host.address, facts.host.port)
 
 
 def _own_template(facts: Facts) -> str | None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.files import building
-from reconciler.host.observing import Observer
 from reconciler.host.shared import place_shared_links
-from reconciler.host.store import observe_output
-from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.model.stage import Inputs, StageName
 from reconciler.stages.stage import Facts, Work
+from reconciler.stages.stored import StoredStage
 
 CHECKOUT_SECONDS = 900.0
 
 
-class SourceStage:
+class SourceStage(StoredStage):
     """Inputs: the git tree of the app's folder (not the commit), submodules, LFS, the shared paths.
 
     The app's name is an input too: one app's files must not be readable by another's account, so that a checkout is
@@ -39,16 +37,6 @@ class SourceStage:
             },
             notes={"source.revision": facts.source.commit},
         )
-
-    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
-        """Nothing outside the store."""
-        return {}
-
-    def observe(
-        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
-    ) -> Observation:
-        """Whether the checkout is in the store."""
-        return observe_output(self.name, applied, desired_digest, observer.layout)
 
     def apply(self, work: Work) -> None:
         """Check the folder out, and place links where the app keeps files that outlive a release."""

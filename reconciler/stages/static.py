@@ -6,24 +6,23 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.assets import process, tool_versions
 from reconciler.host.files import building
-from reconciler.host.observing import Observer
 from reconciler.host.shared import drop_shared_links
-from reconciler.host.store import observe_output
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import StaticFolder
-from reconciler.model.stage import AppliedStage, Inputs, Observation, StageName
+from reconciler.model.stage import Inputs, StageName
 from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.stage import Facts, Work
+from reconciler.stages.stored import StoredStage
 
 
-class StaticStage:
+class StaticStage(StoredStage):
     """Inputs: the git trees of the static folders and their settings; source and build where a command makes them."""
 
     name = StageName.STATIC
@@ -47,16 +46,6 @@ class StaticStage:
         if made_by_commands and spec.static:
             upstream[StageName.BUILD] = facts.upstream[StageName.BUILD]
         return Inputs(self.name, declared, upstream, tools=tools)
-
-    def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
-        """Nothing outside the store."""
-        return {}
-
-    def observe(
-        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
-    ) -> Observation:
-        """Whether the files are in the store."""
-        return observe_output(self.name, applied, desired_digest, observer.layout)
 
     def apply(self, work: Work) -> None:
         """Run the commands in a copy of the app, then process every folder into the output."""

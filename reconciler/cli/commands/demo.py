@@ -110,8 +110,8 @@ Now try, in another terminal:
   Back again         git -C {app} revert --no-edit HEAD
   A broken commit    echo 'import nothing_like_this' >> {app}/app.py
                      git -C {app} commit -am 'Break it'    (the old page stays)
-  What and why       reconciler -c {home / MARK} status
-                     reconciler -c {home / MARK} explain blog
+  What and why       {program()} -c {home / MARK} status
+                     {program()} -c {home / MARK} explain blog
 
 Ctrl-C ends the agent; nginx and uWSGI go on serving. What happens now:
 
@@ -129,4 +129,13 @@ def _stop(home: Path) -> int:
 
 
 def _again(home: Path) -> str:
-    return f"reconciler demo {home}"
+    return f"{program()} demo {home}"
+
+
+def program() -> str:
+    """How to call this program again: by its name where that leads to it, else by its path."""
+    here = Path(sys.argv[0])
+    found = shutil.which("reconciler")
+    if here.name != "reconciler" or (found is not None and Path(found).resolve() == here.resolve()):
+        return "reconciler"
+    return str(here)

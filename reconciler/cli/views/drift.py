@@ -28,7 +28,8 @@ def drift_lines(rows: Sequence[Drift], apps: int) -> list[Line]:
         )  # fmt: skip
         lines += [head, *indented(diff_lines(row.diff), 2), ()]
     if not rows:
-        return [styled(f"No drift. {counted(apps, 'app')} as applied.", Style.HEADING)]
+        verb = "is" if apps == 1 else "are"
+        return [styled(f"No drift. {counted(apps, 'app')} {verb} as applied.", Style.HEADING)]
     touched = counted(len({row.app for row in rows}), "app")
     ending = f" {counted(len(rows), 'difference')} in {touched}."
     return [*lines, line(Part("Drift:", Style.HEADING), ending)]

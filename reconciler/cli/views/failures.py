@@ -20,7 +20,8 @@ def error_lines(error: ReconcilerError) -> list[Line]:
 def error_with_tail(error: ReconcilerError) -> list[Line]:
     """The error, its hint, and the end of what the failing program printed, set off by a bar."""
     tail = getattr(error, "tail", "")
-    return [*error_lines(error), *tail_lines(tail)]
+    # a program that said one thing is quoted by the sentence already
+    return [*error_lines(error), *([] if tail.strip() in str(error) else tail_lines(tail))]
 
 
 def tail_lines(tail: str) -> list[Line]:
