@@ -9,8 +9,7 @@ from breaking import Breakage, Town, blog, plain, prove_side_by_side
 from reconciler.model.plan import Outcome
 from world import World, of, wsgi_app
 
-HANG_SECONDS = 10
-"""Longer than the app's verify.timeout; uWSGI cannot be ended before, and the test waits for that at its end."""
+HANG_SECONDS = 60
 HANGING = f"import time\n\ntime.sleep({HANG_SECONDS})\n{wsgi_app('late')}"
 FAILING = wsgi_app("fails").replace('"/missing"', '"/"').replace("404 Not Found", "500 Internal Server Error")
 NO_CALLABLE = wsgi_app("x").replace("def app(", "def application(")
@@ -133,6 +132,19 @@ def test_a_failed_release_is_tried_again_when_its_probes_are_corrected(town: Tow
     town.world.commit({"manifests/blog.yaml": blog()})
     assert of(town.world.once(), "blog").outcome is Outcome.CHANGED
     assert town.pages()[0] == "coffee"
+
+
+def test_touch_goes_back_to_the_old_release_when_the_new_one_hangs_or_fails_its_probes(world: World) -> None:
+    """The one vassal is down while a release loads, and no longer: what failed never stays."""
+    spec = {"uwsgi": {"strategy": "touch"}, "verify": {"timeout": "2s"}}
+    world.add_app("hangs", "before", **spec)
+    world.add_app("fails", "before", **spec)
+    assert not world.once().failed
+    world.commit({"apps/hangs/wsgi.py": HANGING, "apps/fails/wsgi.py": FAILING})
+    result = world.once()
+    assert {app.outcome for app in result.apps} == {Outcome.FAILED}
+    for name in ("hangs", "fails"):
+        assert world.text(f"{name}.example.com") == "before"
 
 
 def test_a_failing_first_release_leaves_nothing_behind(town: Town) -> None:

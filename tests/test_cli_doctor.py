@@ -20,9 +20,7 @@ def rows_of(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, d
     return status, {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
 
 
-def test_it_runs_without_a_configuration(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_runs_without_a_configuration(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECONCILER_CONFIG", raising=False)
     status, rows = rows_of(capsys)
     assert status == 0

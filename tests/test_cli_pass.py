@@ -70,7 +70,10 @@ def test_the_life_of_an_app_as_the_commands_tell_it(run: CommandLine) -> None:
 
     status, out, err = run("once")
     assert (status, out, err) == (0, f"Nothing to do: 1 app is as commit {first[:7]} asks.\n", "")
-    assert run("plan")[:2] == (0, f"Commit {first[:7]}: Add blog\n\nNo changes. 1 app is as commit {first[:7]} asks.\n")
+    assert run("plan")[:2] == (
+        0,
+        f"Commit {first[:7]}: Add blog\n\nNo changes. 1 app is as commit {first[:7]} asks.\n",
+    )
 
     second = run.world.commit({"apps/blog/wsgi.py": wsgi_app("changed")}, "Greet otherwise")
     status, out, _ = run("explain", "blog")
@@ -171,9 +174,17 @@ def test_status_reads_journal_and_disk_and_notices_what_does_not_serve(run: Comm
     status, answer = run.json("status")
     (app,) = answer["apps"]
     assert status == 0
-    assert {"app", "ready", "release", "revision", "serving_since", "conditions", "drifted", "last_pass", "last_error"} <= (
-        app.keys()
-    )
+    assert {
+        "app",
+        "ready",
+        "release",
+        "revision",
+        "serving_since",
+        "conditions",
+        "drifted",
+        "last_pass",
+        "last_error",
+    } <= (app.keys())
     assert (app["ready"], app["revision"], app["drifted"], app["last_error"]) == (True, commit, False, None)
     assert app["serving_since"].endswith("Z")
     assert {condition["type"]: condition["status"] for condition in app["conditions"]} == {

@@ -12,7 +12,9 @@ import examples
 from reconciler.cli.main import main
 from tests.world import manifest
 
-WRONG = "apiVersion: reconciler/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  source: {repository: .}\n  uwgsi: {}\n"
+WRONG = (
+    "apiVersion: reconciler/v1\nkind: App\nmetadata: {name: shop}\nspec:\n  source: {repository: .}\n  uwgsi: {}\n"
+)
 
 
 def written(folder: Path, files: dict[str, str]) -> Path:
@@ -30,7 +32,9 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, 
 
 
 def test_valid_manifests_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    written(tmp_path, {"manifests/a.yaml": manifest("a"), "manifests/deep/b.yml": manifest("b"), "manifests/c.txt": "x"})
+    written(
+        tmp_path, {"manifests/a.yaml": manifest("a"), "manifests/deep/b.yml": manifest("b"), "manifests/c.txt": "x"}
+    )
     assert run(capsys, "validate", str(tmp_path)) == (0, "Valid: 2 apps in 2 files.\n", "")
     assert json.loads(run(capsys, "validate", str(tmp_path), "--json")[1]) == {
         "valid": True,
@@ -43,7 +47,9 @@ def test_valid_manifests_are_counted(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_every_mistake_of_every_file_is_told_with_file_line_and_field(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    written(tmp_path, {"manifests/shop.yaml": WRONG, "manifests/torn.yaml": "a: [1\n", "manifests/ok.yaml": manifest("a")})
+    written(
+        tmp_path, {"manifests/shop.yaml": WRONG, "manifests/torn.yaml": "a: [1\n", "manifests/ok.yaml": manifest("a")}
+    )
     status, out, err = run(capsys, "validate", str(tmp_path))
     assert (status, err) == (1, "")
     rows = out.splitlines()
@@ -72,7 +78,11 @@ def test_where_there_is_nothing_to_read_it_says_so(tmp_path: Path, capsys: pytes
 
 @pytest.mark.parametrize(
     ("template", "sentence"),
-    [(None, "there is no templates/own.j2"), ("server {\n{% if x %}\n", "templates/own.j2, line "), ("{{ app }}", None)],
+    [
+        (None, "there is no templates/own.j2"),
+        ("server {\n{% if x %}\n", "templates/own.j2, line "),
+        ("{{ app }}", None),
+    ],
 )
 def test_the_template_of_a_manifest_must_be_there_and_parse(
     template: str | None, sentence: str | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]

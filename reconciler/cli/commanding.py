@@ -69,7 +69,7 @@ class Commands(TyperGroup):
 
 
 def run_command(arguments: Sequence[str]) -> int:
-    """Run the command that ``arguments`` name and return its exit status; failures become text on standard error."""
+    """Run the command that ``arguments`` name and return its exit status; failures become text."""
     if not arguments:
         with contextlib.redirect_stdout(sys.stderr):
             _invoke(["--help"])
@@ -150,7 +150,8 @@ def _options(
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("-V", "--version", is_eager=True, callback=_show_version, help="Show the version and exit.")
+        bool,
+        typer.Option("-V", "--version", is_eager=True, callback=_show_version, help="Show the version and exit."),
     ] = False,
 ) -> None:
     """Merging to main deploys: a pull-based GitOps reconciler for Python web apps on nginx and uWSGI."""

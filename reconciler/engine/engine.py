@@ -6,15 +6,26 @@ import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import collect
 from reconciler.engine.planning import AppliedApps, Planning
+from reconciler.engine.polling import Polled, poll, refs_of
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.pruning import remove_app, strays
-from reconciler.engine.reading import Desired, Reader
 from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.settled import (
+    WITH_CONFIG,
+    Settled,
+    SettledApp,
+    basis_of,
+    observe_settled,
+    recall,
+    remember,
+    settled_by,
+)
 from reconciler.engine.switching import left_over, retire_all_but
 from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord
 from reconciler.host.observing import Observer
@@ -23,6 +34,9 @@ from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import StageName
 from reconciler.stages.vassal import vassal_of
+
+if TYPE_CHECKING:
+    from reconciler.engine.reading import Desired, Reader
 
 APPS_AT_ONCE = 4
 """How many apps are applied side by side: builds wait for the network, starts wait for imports."""
@@ -41,6 +55,7 @@ class Engine:
     _applied: AppliedApps | None = None
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
+    _settled: Settled | None = None
     _journal_version: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:
@@ -58,26 +73,75 @@ class Engine:
         """One pass; ``trigger`` says who asked. Never raises for what one app did."""
         started, began = time.time(), time.monotonic()
         self._load()
+        ahead: Polled = {}
+        if app is None and self.reader.fresh:
+            ahead, settled = self._still_settled()
+            if settled is not None:
+                revision, results = settled
+                return self._finish(trigger, started, began, PassResult(revision, results, self._keep_serving()))
         try:
-            desired = self.reader.read(self._known, self._outputs)
+            desired = self.reader.read(self._known, self._outputs, ahead=ahead)
         except ReconcilerError as error:
             return self._unreadable(trigger, error, started)
         planned = self._planning(desired).plan(app)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
+        if work:
+            self._remember_settled(None)
         done = {result.app: result for result in self._work(work, desired)} if work else {}
         problems = (*desired.problems, *self._keep_serving(), *self._retire_left_over(planned, desired))
         results = tuple(done.get(result.app, result) for result in planned)
         if app is None:
-            self.reader.remember(desired)
+            self.reader.repository.remember(desired.revision)
             self._forget_unasked(desired)
+            self._remember_settled(settled_by(desired, results, self.reader.configuration.repository.branch))
         if work:
             self._collect(desired)
-        outcome = PassResult(desired.revision, results, problems, seconds=time.monotonic() - began)
         self._remember_errors(results)
-        sentences = "; ".join(problems) or None
-        record = PassRecord(started, time.time(), trigger, desired.revision, outcome.outcomes, sentences)
+        return self._finish(trigger, started, began, PassResult(desired.revision, results, problems))
+
+    def _finish(self, trigger: str, started: float, began: float, result: PassResult) -> PassResult:
+        sentences = "; ".join(result.problems) or None
+        record = PassRecord(started, time.time(), trigger, result.revision, result.outcomes, sentences)
         self.journal.record_pass(record)
-        return outcome
+        return replace(result, seconds=time.monotonic() - began)
+
+    # the short way
+
+    def _still_settled(self) -> tuple[Polled, tuple[str, tuple[AppResult, ...]] | None]:
+        """What was polled, and, when nothing moved and nothing drifted, the revision and every app as it is."""
+        known = recall(self.journal, self._basis)
+        if known is None or any(record.last_error for record in self._records.values()):
+            return {}, None
+        polled = poll(self.host.mirrors, {self.reader.config_address, *(app.address for app in known.apps)})
+        try:
+            if not self._unmoved(known, polled):
+                return polled, None
+        except ReconcilerError:
+            return polled, None
+        results = observe_settled(known, self._known, self.observer)
+        return polled, None if results is None else (known.revision, results)
+
+    def _unmoved(self, known: Settled, polled: Polled) -> bool:
+        mirrors, address = self.host.mirrors, self.reader.config_address
+        branch = self.reader.configuration.repository.branch
+        if mirrors.resolve(address, branch, refs_of(polled, address)).commit != known.revision:
+            return False
+        return all(
+            (known.revision if app.wanted == WITH_CONFIG else self._resolved(app, polled)) == app.commit
+            for app in known.apps
+        )
+
+    def _resolved(self, app: SettledApp, polled: Polled) -> str:
+        return self.host.mirrors.resolve(app.address, app.wanted, refs_of(polled, app.address)).commit
+
+    @property
+    def _basis(self) -> str:
+        return basis_of(self.reader.configuration, self.reader.config_address, self.reader.labels)
+
+    def _remember_settled(self, settled: Settled | None) -> None:
+        if settled != self._settled or settled is None:
+            remember(self.journal, self._basis, settled)
+            self._settled = settled
 
     # loading and planning
 

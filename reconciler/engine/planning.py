@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.observing import plan_of
 from reconciler.engine.pruning import refusal, removable
-from reconciler.engine.reading import Desired
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
 from reconciler.host.journal import AppRecord
@@ -17,6 +17,9 @@ from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
 from reconciler.model.stage import AppliedStage, StageName
+
+if TYPE_CHECKING:
+    from reconciler.engine.reading import Desired
 
 AppliedApps = dict[str, dict[StageName, AppliedStage]]
 

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import PurePosixPath
 
+from reconciler.engine.config_repository import ConfigRepository, held_apps
 from reconciler.engine.desired import DesiredApp, resolve_stages
 from reconciler.engine.git_source import GitSource
-from reconciler.host.git import Mirrors, RemoteRefs, masked
+from reconciler.engine.polling import Polled, fetch, poll, refs_of
+from reconciler.host.git import masked
 from reconciler.host.journal import Journal
 from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
-from reconciler.model.errors import (
-    ConfigurationError,
-    HistoryRewritten,
-    ManifestError,
-    Problem,
-    ReconcilerError,
-    RevisionNotFound,
-)
+from reconciler.model.errors import ManifestError, ReconcilerError, RevisionNotFound
 from reconciler.model.manifest import Manifest
-from reconciler.model.manifest_reading import FileReading, ManifestSet, combine, read_manifest_file
 from reconciler.model.stage import AppliedStage, StageName
 from reconciler.stages import Facts
 
-MANIFEST_LIMIT_BYTES = 1024 * 1024
-POLLS_AT_ONCE = 8
-MANIFEST_ENDINGS = (".yaml", ".yml")
-TEMPLATES_FOLDER = "templates"
 MANIFEST_HINT = "correct the manifest and commit; `reconciler validate DIR` checks it beforehand"
 
 
@@ -65,161 +53,50 @@ class Reader:
     journal: Journal
     config_address: str
     labels: Mapping[str, str]
-    _files: dict[tuple[str, str], FileReading] = field(default_factory=dict)
-    _manifests: tuple[str, ManifestSet] | None = None
+    repository: ConfigRepository = field(init=False)
     _resolved: dict[str, _Resolved] = field(default_factory=dict)
     _addresses: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        self.repository = ConfigRepository(self.configuration, self.host.mirrors, self.journal, self.config_address)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been read yet."""
+        return self.repository.fresh
 
     def read(
         self,
         applied: Mapping[str, Mapping[StageName, AppliedStage]],
         outputs: Mapping[str, str],
         revision: str | None = None,
+        *,
+        ahead: Polled | None = None,
     ) -> Desired:
-        """Poll every repository once, and return what git asks for.
+        """Poll every repository once, and return what git asks for; ``ahead`` has what was polled already.
 
         ``revision`` is a commit, branch or tag of the config repository to look at in place of the configured branch.
         Raises a :class:`ReconcilerError` when the config repository itself cannot be read: then nothing is known, and
         nothing may be done.
         """
+        mirrors = self.host.mirrors
+        polled = dict(ahead or {})
         # what the last pass needed is polled at once, side by side with the config repository
-        polled = self._poll({self.config_address, *self._addresses})
-        commit = self._config_commit(self._refs(polled, self.config_address), revision)
-        manifests = self._read_manifests(commit)
+        polled |= poll(mirrors, {self.config_address, *self._addresses} - polled.keys())
+        polled = fetch(mirrors, polled)
+        commit = self.repository.commit(refs_of(polled, self.config_address), revision)
+        manifests = self.repository.manifests(commit)
         placed = [entry.manifest for entry in manifests.manifests if entry.manifest.placed_on(self.labels)]
         addresses = {self._address(manifest) for manifest in placed}
-        polled |= self._poll(addresses - polled.keys())
+        polled |= fetch(mirrors, poll(mirrors, addresses - polled.keys()))
         self._addresses = frozenset(addresses - {self.config_address})
         held: dict[str, ReconcilerError] = {
             app: ManifestError(tuple(problems), hint=MANIFEST_HINT)
-            for app, problems in self._held(manifests, applied).items()
+            for app, problems in held_apps(manifests, applied).items()
         }
         apps, failed = self._resolve_all(placed, polled, commit, revision, applied, outputs)
-        return Desired(
-            commit,
-            apps,
-            held | failed,
-            tuple(str(problem) for problem in manifests.problems),
-            tuple(file for (file, _), reading in self._files.items() if reading.unnamed),
-        )
-
-    # polling
-
-    def _poll(self, addresses: Iterable[str]) -> dict[str, RemoteRefs | ReconcilerError]:
-        wanted = sorted(addresses)
-        if len(wanted) == 1:
-            return {wanted[0]: self._poll_one(wanted[0])}
-        with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
-            return dict(zip(wanted, pool.map(self._poll_one, wanted), strict=True))
-
-    def _poll_one(self, address: str) -> RemoteRefs | ReconcilerError:
-        try:
-            refs = self._mirrors.poll(address)
-            self._mirrors.update(address, refs)
-        except ReconcilerError as error:
-            return error
-        return refs
-
-    @staticmethod
-    def _refs(polled: Mapping[str, RemoteRefs | ReconcilerError], address: str) -> RemoteRefs:
-        answer = polled[address]
-        if isinstance(answer, ReconcilerError):
-            raise answer
-        return answer
-
-    @property
-    def _mirrors(self) -> Mirrors:
-        return self.host.mirrors
-
-    # the config repository
-
-    def _config_commit(self, refs: RemoteRefs, revision: str | None) -> str:
-        if revision is not None:
-            return self._mirrors.resolve(self.config_address, revision, refs).commit
-        repository = self.configuration.repository
-        commit = self._mirrors.resolve(self.config_address, repository.branch, refs).commit
-        before = self.journal.setting(_head_setting(self.config_address, repository.branch))
-        if before in (None, commit) or not repository.fast_forward_only:
-            return commit
-        if not self._mirrors.is_ancestor(self.config_address, before or "", commit):
-            gone = self._mirrors.vanished(self.config_address, before or "", commit)
-            raise HistoryRewritten(
-                f"branch {repository.branch} of the config repository was rewritten: {commit[:7]} does not contain "
-                f"{(before or '')[:7]}, which was deployed" + (f"; vanished: {'; '.join(gone)}" if gone else ""),
-                hint="push the old history again, or accept the new one with repository.fastForwardOnly: false",
-            )
-        return commit
-
-    def remember(self, desired: Desired) -> None:
-        """Remember the commit that was deployed, so that a rewritten branch is noticed."""
-        branch = self.configuration.repository.branch
-        self.journal.record_setting(_head_setting(self.config_address, branch), desired.revision)
-
-    def _read_manifests(self, commit: str) -> ManifestSet:
-        if self._manifests is not None and self._manifests[0] == commit:
-            return self._manifests[1]
-        folder = self.configuration.repository.path
-        if self._mirrors.trees(self.config_address, [(commit, folder)])[commit, folder] is None:
-            # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
-            raise RevisionNotFound(
-                f"the config repository has no folder {folder} at {commit[:7]}, so its manifests are not known",
-                hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
-            )
-        entries = self._mirrors.entries(self.config_address, commit, folder)
-        present = {
-            (str(PurePosixPath(folder) / entry.path), entry.object_id)
-            for entry in entries
-            if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)
-        }
-        known = {name: reading for name, reading in self._files.items() if name in present}
-        self._files = known | self._read_files(sorted(present - known.keys()))
-        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port)
-        self._manifests = (commit, manifests)
-        return manifests
-
-    def _read_files(self, files: list[tuple[str, str]]) -> dict[tuple[str, str], FileReading]:
-        """What files, given as path and object id, say; one that is too large is not even fetched from the mirror."""
-        sizes = self._mirrors.sizes(self.config_address, [object_id for _, object_id in files])
-        small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
-        contents = self._mirrors.blobs(self.config_address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
-        return {
-            (path, object_id): read_manifest_file(path, contents[object_id])
-            if object_id in contents
-            else _too_large(path, sizes[object_id])
-            for path, object_id in files
-        }
-
-    @property
-    def _one_port(self) -> int | None:
-        embedded = self.configuration.profile == "embedded"
-        return self.configuration.http.port if embedded else None
-
-    @staticmethod
-    def _held(manifests: ManifestSet, applied: Iterable[str]) -> dict[str, list[Problem]]:
-        """The problems of every app that a mistake is about. A file that is beyond reading is about the app that has
-        its name, where there is one on this host that no other file describes.
-        """
-        held = {app: list(problems) for app, problems in manifests.held.items()}
-        missing = set(applied) - held.keys() - {entry.manifest.name for entry in manifests.manifests}
-        for problem in manifests.problems:
-            app = PurePosixPath(problem.file).stem
-            if problem.app is None and app in missing:
-                held.setdefault(app, []).append(problem)
-        return held
-
-    def _template(self, commit: str, name: str) -> str | None:
-        folder, _, file = f"{TEMPLATES_FOLDER}/{name}".rpartition("/")
-        try:
-            entries = self._mirrors.entries(self.config_address, commit, folder, recursive=False)
-        except RevisionNotFound:
-            return None
-        for entry in entries:
-            if entry.path.rpartition("/")[2] == file and entry.kind == "blob" and entry.mode != "120000":
-                blobs = self._mirrors.blobs(self.config_address, [entry.object_id], limit_bytes=MANIFEST_LIMIT_BYTES)
-                return blobs[entry.object_id].decode("utf-8", "replace")
-        return None
-
-    # the apps
+        problems = tuple(str(problem) for problem in manifests.problems)
+        return Desired(commit, apps, held | failed, problems, self.repository.unreadable)
 
     def _address(self, manifest: Manifest) -> str:
         repository = manifest.spec.source.repository
@@ -228,7 +105,7 @@ class Reader:
     def _resolve_all(
         self,
         manifests: list[Manifest],
-        polled: Mapping[str, RemoteRefs | ReconcilerError],
+        polled: Polled,
         config_commit: str,
         revision: str | None,
         applied: Mapping[str, Mapping[StageName, AppliedStage]],
@@ -260,7 +137,7 @@ class Reader:
     def _commit(
         self,
         manifest: Manifest,
-        polled: Mapping[str, RemoteRefs | ReconcilerError],
+        polled: Polled,
         config_commit: str,
         revision: str | None,
     ) -> str:
@@ -269,12 +146,12 @@ class Reader:
         if source.repository == "." and source.revision in (None, revision, self.configuration.repository.branch):
             return config_commit
         known = self._resolved.get(manifest.name)
-        refs = self._refs(polled, address)
+        refs = refs_of(polled, address)
         wanted = source.revision or "main"
         # an exact commit that was resolved before cannot mean anything else now
         if known is not None and known.app.commit == wanted:
             return wanted
-        return self._mirrors.resolve(address, wanted, refs).commit
+        return self.host.mirrors.resolve(address, wanted, refs).commit
 
     def _trees(
         self, manifests: list[Manifest], commits: Mapping[str, str], failed: dict[str, ReconcilerError]
@@ -290,7 +167,7 @@ class Reader:
                 wanted.setdefault(self._address(manifest), []).append(manifest)
         for address, group in wanted.items():
             places = {m.name: (commits[m.name], m.spec.source.directory) for m in group}
-            trees = self._mirrors.trees(address, list(set(places.values())))
+            trees = self.host.mirrors.trees(address, list(set(places.values())))
             for name, place in places.items():
                 tree = trees[place]
                 if tree is None:
@@ -322,28 +199,10 @@ class Reader:
             return known.app
         address = self._address(manifest)
         spec = manifest.spec.source
-        submodules = self._mirrors.submodules(address, commit, spec.directory) if spec.submodules else {}
-        source = GitSource(self._mirrors, address, commit, spec.directory, tree, submodules)
-        template: Callable[[str], str | None] = partial(self._template, config_commit)
+        submodules = self.host.mirrors.submodules(address, commit, spec.directory) if spec.submodules else {}
+        source = GitSource(self.host.mirrors, address, commit, spec.directory, tree, submodules)
+        template: Callable[[str], str | None] = partial(self.repository.template, config_commit)
         facts, stages = resolve_stages(Facts(manifest, source, address, self.host, template), applied, outputs)
         app = DesiredApp(manifest, commit, facts, stages)
         self._resolved[manifest.name] = _Resolved(basis, app)
         return app
-
-
-def _too_large(path: str, size: int) -> FileReading:
-    message = f"the file has {size:,} bytes, and {MANIFEST_LIMIT_BYTES:,} are the limit"
-    return FileReading(path, problems=(Problem(path, 0, "", message),), unnamed=True)
-
-
-def _head_setting(address: str, branch: str) -> str:
-    return f"head {address} {branch}"
-
-
-def require_repository(configuration: Configuration) -> str:
-    """The address of the config repository; an error when the configuration has none."""
-    if not configuration.repository.url:
-        raise ConfigurationError(
-            "agent.yaml has no repository.url", hint="set it to the address of the config repository"
-        )
-    return configuration.repository.url

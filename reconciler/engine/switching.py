@@ -16,12 +16,14 @@ from reconciler.host.layout import Layout
 from reconciler.host.releases import public_release, remove_release, remove_vassal, switch, vassals_of, write_vassal
 from reconciler.host.services import Host
 from reconciler.host.uwsgi import drain, wait_until_ready
-from reconciler.model.errors import CommandFailed, HostError, ReconcilerError, StageFailed
+from reconciler.model.errors import CommandFailed, HostError, ReconcilerError, StageFailed, VerificationFailed
 from reconciler.model.stage import AppliedStage, StageName, release_of
 from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.vassal import vassal_name, vassal_of
 
 HOOK_SECONDS = 600.0
+PUT_BACK_SECONDS = 30.0
+"""How long a pass waits for the old release of ``touch`` to serve again."""
 
 
 @dataclass(slots=True)
@@ -127,19 +129,46 @@ class Switch:
         applied = self.applied.get(StageName.VASSAL)
         if applied is not None and vassal_of(self.app.name, applied) == self.vassal:
             if release_of(applied.digest) != self.app.release:
-                write_vassal(
-                    self.layout,
-                    self.vassal,
-                    applied.files[f"{self.app.name}.ini"],
-                    applied.files[f"{self.app.name}.env"],
-                )
+                self._put_back(applied)
             return
         if public_release(self.layout, self.app.name) == self.app.release:
             return
         remove_vassal(self.layout, self.vassal)
         remove_release(self.layout, self.app.name, self.app.release)
         with suppress(HostError):
+            if (process := self.host.emperor.loading(self.vassal)) is not None:
+                self.host.emperor.end_loading(self.vassal, process)
             self.host.emperor.wake()
+
+    def _put_back(self, applied: AppliedStage) -> None:
+        """Have the one vassal of ``touch`` run what was applied again, and wait for it: until then nobody serves."""
+        emperor, name = self.host.emperor, self.app.name
+        with suppress(OSError):
+            # a hook that fails does so before the vassal is touched
+            if (self.layout.vassals / f"{self.vassal}.ini").read_text("utf-8") == applied.files[f"{name}.ini"]:
+                return
+        with suppress(HostError, VerificationFailed):
+            process = emperor.loading(self.vassal)
+            write_vassal(self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"])
+            if process is not None:
+                emperor.end_loading(self.vassal, process)
+            else:
+                # the file may be written for the second time within the second that the Emperor remembers
+                emperor.reload(self.vassal)
+            self._wait_until_ready(release_of(applied.digest), time.monotonic() + PUT_BACK_SECONDS)
+
+    def _wait_until_ready(self, release: str, deadline: float) -> None:
+        log = self.layout.app_log(self.app.name)
+        wait_until_ready(
+            self.host.emperor,
+            self.vassal,
+            stats=self.layout.socket(self.vassal, "stats"),
+            http=self.layout.socket(self.vassal, "http"),
+            log=log,
+            log_position=size_of(log),
+            release=release,
+            deadline=deadline,
+        )
 
     def _switch_back(self, before: str | None, *, site_was_installed: bool) -> None:
         if site_was_installed:

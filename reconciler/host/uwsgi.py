@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.host.daemons import Daemon, minimal_environment, refuse_unusable_root
@@ -137,6 +138,19 @@ class Emperor:
         second = max(int(time.time()), known.last_mod + 1 if known is not None else 0)
         os.utime(path, (second, second))
         self.wake()
+
+    def loading(self, vassal: str) -> int | None:
+        """The process of a vassal that takes no requests yet; ``None`` when it does, or is not there."""
+        state = self.stats().vassals.get(vassal)
+        return None if state is None or state.accepting or state.pid <= 1 else state.pid
+
+    def end_loading(self, vassal: str, process: int) -> None:
+        """Kill a vassal that was :meth:`loading`: uWSGI hears no other wish until the app is loaded, and would stay
+        for as long as the Emperor is patient. A vassal that still has its file is started again with it.
+        """
+        if self.loading(vassal) == process:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
 
     def _command(self) -> tuple[str, ...]:
         return (

@@ -67,9 +67,13 @@ class Source:
     repository: Annotated[
         fields.Repository, about("Its git repository by https, ssh or file; '.' is the config repository itself.")
     ]
-    revision: Annotated[fields.Revision, about("A branch, a tag, a commit, or a range of versions such as ^1.4.")] = (
-        "main"
-    )
+    revision: Annotated[
+        fields.Revision | None,
+        about(
+            "A branch, a tag, a commit, or a range of versions such as ^1.4. Left out: main, or, in the config "
+            "repository itself, the commit that is deployed."
+        ),
+    ] = None
     directory: Annotated[fields.RelativePath, about("The app's folder in the repository.")] = "."
     submodules: Annotated[StrictBool, about("Whether submodules are checked out too.")] = False
     lfs: Annotated[StrictBool, about("Whether files in Git LFS are fetched.")] = False

@@ -16,10 +16,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-
-from semver import Version
+from typing import TYPE_CHECKING
 
 from reconciler.model.errors import RevisionNotFound
+
+if TYPE_CHECKING:
+    from semver import Version
 
 BRANCHES = "refs/heads/"
 TAGS = "refs/tags/"
@@ -104,6 +106,8 @@ def _version_of(ref: str) -> Version | None:
     if match is None:
         return None
     try:
+        from semver import Version  # noqa: PLC0415  only ranges of versions need it
+
         return Version.parse(match[1], optional_minor_and_patch=True)
     except ValueError:
         return None
@@ -177,6 +181,8 @@ def _version(numbers: list[int], pre: str | None = None) -> Version:
     if pre is not None and len(numbers) < 3:
         raise ValueError("a pre-release belongs to a whole version")
     major, minor, patch = [*numbers, 0, 0][:3]
+    from semver import Version  # noqa: PLC0415  only ranges of versions need it
+
     return Version.parse(f"{major}.{minor}.{patch}" + (f"-{pre}" if pre is not None else ""))
 
 

@@ -9,7 +9,6 @@ import shutil
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
-from reconciler.host.environments import PYUWSGI_REQUIREMENT, build_environment, uv_environment
 from reconciler.host.files import building
 from reconciler.host.interpreters import HostInterpreter, identity
 from reconciler.host.shared import drop_shared_links, place_shared_links
@@ -31,6 +30,8 @@ class BuildStage(StoredStage):
 
     def inputs(self, facts: Facts) -> Inputs:
         """Name the inputs."""
+        from reconciler.host.environments import PYUWSGI_REQUIREMENT  # noqa: PLC0415  a settled pass builds nothing
+
         build = facts.manifest.spec.build
         requirements = _closure(facts)
         interpreter = _interpreter(facts)
@@ -52,6 +53,12 @@ class BuildStage(StoredStage):
 
     def apply(self, work: Work) -> None:
         """Make the environment, then run the build commands in a copy of the source."""
+        from reconciler.host.environments import (  # noqa: PLC0415  a settled pass builds nothing
+            PYUWSGI_REQUIREMENT,
+            build_environment,
+            uv_environment,
+        )
+
         facts = work.facts
         source = facts.layout.output(StageName.SOURCE, facts.upstream[StageName.SOURCE])
         # an operator may keep one cache for several agents

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
-from reconciler.host.assets import process, tool_versions
 from reconciler.host.files import building
 from reconciler.host.shared import drop_shared_links
 from reconciler.model.errors import StageFailed
@@ -29,6 +28,8 @@ class StaticStage(StoredStage):
 
     def inputs(self, facts: Facts) -> Inputs:
         """Name the inputs."""
+        from reconciler.host.assets import tool_versions  # noqa: PLC0415  a settled pass makes no files
+
         spec = facts.manifest.spec
         declared: dict[str, str] = {}
         tools: dict[str, str] = {}
@@ -49,6 +50,8 @@ class StaticStage(StoredStage):
 
     def apply(self, work: Work) -> None:
         """Run the commands in a copy of the app, then process every folder into the output."""
+        from reconciler.host.assets import process  # noqa: PLC0415  a settled pass makes no files
+
         facts = work.facts
         folders = facts.manifest.spec.static
         with building(facts.layout.output(self.name, work.desired.digest)) as output, _tree_of(work) as tree:

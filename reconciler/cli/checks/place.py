@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -61,12 +61,15 @@ def _state_folder(layout: Layout) -> Row:
     except HostError as error:
         return fail("state folder", str(error), error.hint)
     existing = _existing(layout.root)
-    if os.access(existing, os.W_OK | os.X_OK) and existing.is_dir():
-        made = "" if existing == layout.root else " (made with the first pass)"
-        return ok("state folder", f"{layout.root}{made}")
-    return fail(
-        "state folder", f"{existing} cannot be written by this account", "set root in agent.yaml, or change its owner"
-    )
+    try:
+        # tried, not asked: a file system can be read-only, and root may do everything but there
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        message = f"{existing} cannot be written by this account: {error.strerror}"
+        return fail("state folder", message, "set root in agent.yaml, or change its owner")
+    made = "" if existing == layout.root else " (made with the first pass)"
+    return ok("state folder", f"{layout.root}{made}")
 
 
 def _disk(root: Path) -> Row:

@@ -1,0 +1,149 @@
+"""The config repository: the commit to deploy, its manifests and its templates, read from the mirror."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from reconciler.host.git import Mirrors, RemoteRefs
+from reconciler.host.journal import Journal
+from reconciler.model.configuration import Configuration
+from reconciler.model.errors import HistoryRewritten, Problem, RevisionNotFound
+
+if TYPE_CHECKING:
+    from reconciler.model.manifest_reading import FileReading, ManifestSet
+
+MANIFEST_LIMIT_BYTES = 1024 * 1024
+MANIFEST_ENDINGS = (".yaml", ".yml")
+TEMPLATES_FOLDER = "templates"
+
+
+@dataclass(slots=True)
+class ConfigRepository:
+    """Reads one config repository; a file that has not changed is not read again."""
+
+    configuration: Configuration
+    mirrors: Mirrors
+    journal: Journal
+    address: str
+    _files: dict[tuple[str, str], FileReading] = field(default_factory=dict)
+    _manifests: tuple[str, ManifestSet] | None = None
+
+    def commit(self, refs: RemoteRefs, revision: str | None) -> str:
+        """The commit to deploy, or the one that ``revision`` names.
+
+        Raises :class:`HistoryRewritten` when the branch no longer contains what was deployed before.
+        """
+        if revision is not None:
+            return self.mirrors.resolve(self.address, revision, refs).commit
+        repository = self.configuration.repository
+        commit = self.mirrors.resolve(self.address, repository.branch, refs).commit
+        before = self.journal.setting(_head_setting(self.address, repository.branch))
+        if before in (None, commit) or not repository.fast_forward_only:
+            return commit
+        if not self.mirrors.is_ancestor(self.address, before or "", commit):
+            gone = self.mirrors.vanished(self.address, before or "", commit)
+            raise HistoryRewritten(
+                f"branch {repository.branch} of the config repository was rewritten: {commit[:7]} does not contain "
+                f"{(before or '')[:7]}, which was deployed" + (f"; vanished: {'; '.join(gone)}" if gone else ""),
+                hint="push the old history again, or accept the new one with repository.fastForwardOnly: false",
+            )
+        return commit
+
+    def remember(self, commit: str) -> None:
+        """Remember the commit that was deployed, so that a rewritten branch is noticed."""
+        branch = self.configuration.repository.branch
+        self.journal.record_setting(_head_setting(self.address, branch), commit)
+
+    def manifests(self, commit: str) -> ManifestSet:
+        """What all manifests at a commit say."""
+        if self._manifests is not None and self._manifests[0] == commit:
+            return self._manifests[1]
+        from reconciler.model.manifest_reading import combine  # noqa: PLC0415  60 ms: a settled pass reads none
+
+        folder = self.configuration.repository.path
+        if self.mirrors.trees(self.address, [(commit, folder)])[commit, folder] is None:
+            # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
+            raise RevisionNotFound(
+                f"the config repository has no folder {folder} at {commit[:7]}, so its manifests are not known",
+                hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
+            )
+        entries = self.mirrors.entries(self.address, commit, folder)
+        present = {
+            (str(PurePosixPath(folder) / entry.path), entry.object_id)
+            for entry in entries
+            if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)
+        }
+        known = {name: reading for name, reading in self._files.items() if name in present}
+        self._files = known | self._read_files(sorted(present - known.keys()))
+        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port)
+        self._manifests = (commit, manifests)
+        return manifests
+
+    def _read_files(self, files: list[tuple[str, str]]) -> dict[tuple[str, str], FileReading]:
+        """What files, given as path and object id, say; one that is too large is not even fetched from the mirror."""
+        from reconciler.model.manifest_reading import read_manifest_file  # noqa: PLC0415  as above
+
+        sizes = self.mirrors.sizes(self.address, [object_id for _, object_id in files])
+        small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
+        contents = self.mirrors.blobs(self.address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
+        return {
+            (path, object_id): read_manifest_file(path, contents[object_id])
+            if object_id in contents
+            else _too_large(path, sizes[object_id])
+            for path, object_id in files
+        }
+
+    @property
+    def _one_port(self) -> int | None:
+        embedded = self.configuration.profile == "embedded"
+        return self.configuration.http.port if embedded else None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether no manifest has been read yet."""
+        return self._manifests is None
+
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """The files of the last reading that may describe any app."""
+        return tuple(path for (path, _), reading in self._files.items() if reading.unnamed)
+
+    def template(self, commit: str, name: str) -> str | None:
+        """A file of the folder ``templates/``; ``None`` when there is none of that name."""
+        folder, _, file = f"{TEMPLATES_FOLDER}/{name}".rpartition("/")
+        try:
+            entries = self.mirrors.entries(self.address, commit, folder, recursive=False)
+        except RevisionNotFound:
+            return None
+        for entry in entries:
+            if entry.path.rpartition("/")[2] == file and entry.kind == "blob" and entry.mode != "120000":
+                blobs = self.mirrors.blobs(self.address, [entry.object_id], limit_bytes=MANIFEST_LIMIT_BYTES)
+                return blobs[entry.object_id].decode("utf-8", "replace")
+        return None
+
+
+def held_apps(manifests: ManifestSet, applied: Iterable[str]) -> dict[str, list[Problem]]:
+    """The problems of every app that a mistake is about. A file that is beyond reading is about the app that has
+    its name, where there is one on this host that no other file describes.
+    """
+    held = {app: list(problems) for app, problems in manifests.held.items()}
+    missing = set(applied) - held.keys() - {entry.manifest.name for entry in manifests.manifests}
+    for problem in manifests.problems:
+        app = PurePosixPath(problem.file).stem
+        if problem.app is None and app in missing:
+            held.setdefault(app, []).append(problem)
+    return held
+
+
+def _too_large(path: str, size: int) -> FileReading:
+    from reconciler.model.manifest_reading import FileReading  # noqa: PLC0415  as above
+
+    message = f"the file has {size:,} bytes, and {MANIFEST_LIMIT_BYTES:,} are the limit"
+    return FileReading(path, problems=(Problem(path, 0, "", message),), unnamed=True)
+
+
+def _head_setting(address: str, branch: str) -> str:
+    return f"head {address} {branch}"

@@ -1,0 +1,57 @@
+"""Poll: one ``ls-remote`` for each repository and pass, however many apps share it; a fetch only when a ref moved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from reconciler.host.git import Mirrors, RemoteRefs
+from reconciler.model.errors import ReconcilerError
+
+POLLS_AT_ONCE = 8
+
+Polled = Mapping[str, RemoteRefs | ReconcilerError]
+"""What every repository answered, by address: its refs, or why there are none."""
+
+
+def poll(mirrors: Mirrors, addresses: Iterable[str]) -> dict[str, RemoteRefs | ReconcilerError]:
+    """Ask every repository for its refs, side by side."""
+    wanted = sorted(addresses)
+
+    def ask(address: str) -> RemoteRefs | ReconcilerError:
+        try:
+            return mirrors.poll(address)
+        except ReconcilerError as error:
+            return error
+
+    if len(wanted) <= 1:
+        return {address: ask(address) for address in wanted}
+    with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
+        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+
+
+def fetch(mirrors: Mirrors, polled: Polled) -> dict[str, RemoteRefs | ReconcilerError]:
+    """Bring the mirrors up to what was polled, side by side."""
+
+    def update(entry: tuple[str, RemoteRefs | ReconcilerError]) -> RemoteRefs | ReconcilerError:
+        address, answer = entry
+        if isinstance(answer, ReconcilerError):
+            return answer
+        try:
+            mirrors.update(address, answer)
+        except ReconcilerError as error:
+            return error
+        return answer
+
+    if len(polled) <= 1:
+        return {address: update((address, answer)) for address, answer in polled.items()}
+    with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
+        return dict(zip(polled, pool.map(update, polled.items()), strict=True))
+
+
+def refs_of(polled: Polled, address: str) -> RemoteRefs:
+    """What a repository answered; raises the error of one that did not."""
+    answer = polled[address]
+    if isinstance(answer, ReconcilerError):
+        raise answer
+    return answer
