@@ -36,16 +36,21 @@ def test_a_configuration_that_is_named_but_missing_is_a_failure(capsys: pytest.C
 
 def test_everything_is_well_where_a_site_is_served(world: World, capsys: pytest.CaptureFixture[str]) -> None:
     config = ("-c", str(world.agent_file))
-    status, rows = rows_of(capsys, *config)
-    assert (status, rows["port"]["message"]) == (0, f"127.0.0.1:{world.port} is free")
-    assert not world.root.exists()
     world.add_app("blog")
     world.once()
     status, rows = rows_of(capsys, *config)
     assert (status, rows["port"]["level"]) == (0, "ok")
     assert "served by this installation's nginx" in rows["port"]["message"]
-    assert main([*config, "doctor"]) == 0
-    assert "This host has what it takes" in capsys.readouterr().out
+
+
+def test_before_the_first_pass_the_port_is_free_and_nothing_is_made(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["-c", str(world.agent_file), "doctor"]) == 0
+    out = capsys.readouterr().out
+    assert f"127.0.0.1:{world.port} is free" in out
+    assert "This host has what it takes" in out
+    assert not world.root.exists()
 
 
 def test_a_taken_port_is_a_failure_that_names_who_has_it(world: World, capsys: pytest.CaptureFixture[str]) -> None:

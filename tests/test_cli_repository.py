@@ -91,6 +91,8 @@ def test_the_template_of_a_manifest_must_be_there_and_parse(
     if template is not None:
         written(tmp_path, {"templates/own.j2": template})
     status, out, _ = run(capsys, "validate", str(tmp_path))
+    # the folder of the manifests itself may be named as well
+    assert run(capsys, "validate", str(tmp_path / "manifests"))[0] == status
     if sentence is None:
         assert status == 0
     else:

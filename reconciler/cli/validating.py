@@ -51,7 +51,7 @@ def validate(folder: Path) -> Validation:
         raise UsageError(f"there is no folder {folder}", hint="name the config repository's folder, such as .")
     manifests = folder / MANIFESTS
     root, start = (folder, manifests) if manifests.is_dir() else (folder, folder)
-    found = sorted(file for file in start.rglob("*") if file.suffix in ENDINGS and file.is_file())
+    found = sorted(file for file in start.rglob("*") if file.suffix in ENDINGS and _is_read(file, start))
     if not found:
         raise UsageError(f"there is no manifest in {start}", hint="`reconciler init DIR` writes an example")
     texts = {str(file.relative_to(root)): _read(file) for file in found}
@@ -60,11 +60,19 @@ def validate(folder: Path) -> Validation:
     return Validation(len(found), len(manifest_set.manifests), tuple(sorted(problems, key=_place)))
 
 
+def _is_read(file: Path, start: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(start).parts)
+    return file.is_file() and not hidden
+
+
 def _template_problems(manifest_set: ManifestSet, root: Path) -> list[Problem]:
     problems = []
+    beside = root.resolve().parent / TEMPLATES
+    # whoever names the folder of the manifests itself has the templates beside it
+    templates = beside if beside.is_dir() and not (root / TEMPLATES).is_dir() else root / TEMPLATES
     for placed in manifest_set.manifests:
         name = placed.manifest.spec.nginx.template
-        sentence = _template_mistake(root / TEMPLATES / name, name) if name is not None else None
+        sentence = _template_mistake(templates / name, name) if name is not None else None
         if sentence is not None:
             problems.append(_problem(placed, sentence))
     return problems

@@ -11,36 +11,24 @@ from typing import TYPE_CHECKING
 from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import collect
 from reconciler.engine.planning import AppliedApps, Planning
-from reconciler.engine.polling import Polled, poll, refs_of
+from reconciler.engine.polling import Polled
 from reconciler.engine.progress import Progress, Silence
-from reconciler.engine.pruning import remove_app, strays
+from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
 from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
 from reconciler.engine.results import AppResult, PassResult
-from reconciler.engine.settled import (
-    WITH_CONFIG,
-    Settled,
-    SettledApp,
-    basis_of,
-    observe_settled,
-    recall,
-    remember,
-    settled_by,
-)
-from reconciler.engine.switching import left_over, retire_all_but
+from reconciler.engine.settled import Settling, settled_by
+from reconciler.engine.sweeping import sweep
 from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
-from reconciler.model.stage import StageName
-from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired, Reader
 
 APPS_AT_ONCE = 4
 """How many apps are applied side by side: builds wait for the network, starts wait for imports."""
-REMOVAL_DRAIN_SECONDS = 10.0
 
 
 @dataclass(slots=True)
@@ -52,14 +40,15 @@ class Engine:
     reader: Reader
     progress: Progress = field(default_factory=Silence)
     observer: Observer = field(init=False)
+    _settling: Settling = field(init=False)
     _applied: AppliedApps | None = None
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
-    _settled: Settled | None = None
     _journal_version: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
+        self._settling = Settling(self.host.mirrors, self.journal, self.reader)
 
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:
         """What a pass would do and why; changes nothing that serves or that is recorded."""
@@ -75,7 +64,7 @@ class Engine:
         self._load()
         ahead: Polled = {}
         if app is None and self.reader.fresh:
-            ahead, settled = self._still_settled()
+            ahead, settled = self._settling.look(self._known, self._records, self.observer)
             if settled is not None:
                 revision, results = settled
                 return self._finish(trigger, started, began, PassResult(revision, results, self._keep_serving()))
@@ -86,14 +75,14 @@ class Engine:
         planned = self._planning(desired).plan(app)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         if work:
-            self._remember_settled(None)
+            self._settling.remember(None)
         done = {result.app: result for result in self._work(work, desired)} if work else {}
-        problems = (*desired.problems, *self._keep_serving(), *self._retire_left_over(planned, desired))
+        problems = (*desired.problems, *self._keep_serving(), *self._sweep(planned, desired))
         results = tuple(done.get(result.app, result) for result in planned)
         if app is None:
             self.reader.repository.remember(desired.revision)
             self._forget_unasked(desired)
-            self._remember_settled(settled_by(desired, results, self.reader.configuration.repository.branch))
+            self._settling.remember(settled_by(desired, results, self.reader.configuration.repository.branch))
         if work:
             self._collect(desired)
         self._remember_errors(results)
@@ -104,44 +93,6 @@ class Engine:
         record = PassRecord(started, time.time(), trigger, result.revision, result.outcomes, sentences)
         self.journal.record_pass(record)
         return replace(result, seconds=time.monotonic() - began)
-
-    # the short way
-
-    def _still_settled(self) -> tuple[Polled, tuple[str, tuple[AppResult, ...]] | None]:
-        """What was polled, and, when nothing moved and nothing drifted, the revision and every app as it is."""
-        known = recall(self.journal, self._basis)
-        if known is None or any(record.last_error for record in self._records.values()):
-            return {}, None
-        polled = poll(self.host.mirrors, {self.reader.config_address, *(app.address for app in known.apps)})
-        try:
-            if not self._unmoved(known, polled):
-                return polled, None
-        except ReconcilerError:
-            return polled, None
-        results = observe_settled(known, self._known, self.observer)
-        return polled, None if results is None else (known.revision, results)
-
-    def _unmoved(self, known: Settled, polled: Polled) -> bool:
-        mirrors, address = self.host.mirrors, self.reader.config_address
-        branch = self.reader.configuration.repository.branch
-        if mirrors.resolve(address, branch, refs_of(polled, address)).commit != known.revision:
-            return False
-        return all(
-            (known.revision if app.wanted == WITH_CONFIG else self._resolved(app, polled)) == app.commit
-            for app in known.apps
-        )
-
-    def _resolved(self, app: SettledApp, polled: Polled) -> str:
-        return self.host.mirrors.resolve(app.address, app.wanted, refs_of(polled, app.address)).commit
-
-    @property
-    def _basis(self) -> str:
-        return basis_of(self.reader.configuration, self.reader.config_address, self.reader.labels)
-
-    def _remember_settled(self, settled: Settled | None) -> None:
-        if settled != self._settled or settled is None:
-            remember(self.journal, self._basis, settled)
-            self._settled = settled
 
     # loading and planning
 
@@ -214,20 +165,9 @@ class Engine:
                 problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
         return tuple(problems)
 
-    def _retire_left_over(self, planned: Iterable[AppResult], desired: Desired) -> tuple[str, ...]:
-        """End the vassals that a killed agent left behind: candidates, and releases that were draining."""
-        settled = [result.app for result in planned if result.outcome is Outcome.UNCHANGED]
-        vassals = {app: self._known[app].get(StageName.VASSAL) for app in settled if app in self._known}
-        serving = {app: vassal_of(app, vassal) for app, vassal in vassals.items() if vassal is not None}
-        try:
-            for app in left_over(self.host.layout, serving):
-                retire_all_but(self.host, app, serving[app], REMOVAL_DRAIN_SECONDS)
-            known = {*desired.apps, *desired.held, *self._known}
-            for app in () if desired.unreadable else strays(self.host.layout, known):
-                remove_app(self.host, app, REMOVAL_DRAIN_SECONDS)
-        except (ReconcilerError, OSError) as error:
-            return (str(as_reconciler_error(error)),)
-        return ()
+    def _sweep(self, planned: Iterable[AppResult], desired: Desired) -> tuple[str, ...]:
+        unchanged = [result.app for result in planned if result.outcome is Outcome.UNCHANGED]
+        return sweep(self.host, self._known, unchanged, desired, self.reader.configuration.prune)
 
     # recording
 

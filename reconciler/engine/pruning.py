@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Container, Iterable, Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 
 from reconciler.engine.switching import retire_all_but
-from reconciler.host.layout import Layout
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 
-HEADER_BYTES = 256
-"""How much of a vassal's file is read to see who wrote it."""
+REMOVAL_DRAIN_SECONDS = 10.0
+"""How long an app that goes may finish its requests."""
 
 
 def removable(known: Iterable[str], desired: Iterable[str], held: Iterable[str]) -> list[str]:
@@ -39,27 +35,6 @@ def refusal(gone: list[str], known: int, prune: Prune, *, unreadable: Sequence[s
             "raise it in agent.yaml if that is meant"
         )
     return None
-
-
-def strays(layout: Layout, known: Container[str]) -> list[str]:
-    """Apps that nobody knows, and that an agent which was killed in their first deployment left running.
-
-    Only what the reconciler wrote itself counts; what a person put there is drift, and is reported.
-    """
-    with os.scandir(layout.public) as links:
-        found = {entry.name for entry in links if entry.is_symlink() and entry.name not in known}
-    with os.scandir(layout.vassals) as entries:
-        for entry in entries:
-            app = entry.name.partition(".")[0]
-            if entry.name.endswith(".ini") and app not in known and _is_ours(Path(entry.path), app):
-                found.add(app)
-    return sorted(name for name in found if not name.startswith("."))
-
-
-def _is_ours(vassal: Path, app: str) -> bool:
-    with suppress(OSError), vassal.open("rb") as file:
-        return f" of the app {app}, written by reconciler\n".encode() in file.read(HEADER_BYTES)
-    return False
 
 
 def remove_app(host: Host, app: str, drain_seconds: float) -> None:

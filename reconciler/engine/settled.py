@@ -10,21 +10,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
+from reconciler.engine.polling import Polled, poll, refs_of
 from reconciler.engine.results import AppResult
-from reconciler.host.journal import Journal
+from reconciler.host.git import Mirrors
+from reconciler.host.journal import AppRecord, Journal
+from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import AppPlan, Change, Outcome
 from reconciler.model.stage import Action, AppliedStage, StageName, release_of
 from reconciler.stages import STAGES
+from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
-    from reconciler.engine.reading import Desired
-    from reconciler.model.configuration import Configuration
+    from reconciler.engine.planning import AppliedApps
+    from reconciler.engine.reading import Desired, Reader
 
 FORMAT = 1
 SETTING = "settled"
@@ -50,31 +56,74 @@ class Settled:
     apps: tuple[SettledApp, ...]
 
 
-def basis_of(configuration: Configuration, address: str, labels: Mapping[str, str]) -> str:
-    """A hash of what desired state depends on besides the repositories."""
-    text = repr((FORMAT, __version__, configuration, address, sorted(labels.items())))
-    return hashlib.sha256(text.encode()).hexdigest()
+@dataclass(slots=True)
+class Settling:
+    """Remembers a settled host, and finds out whether it still is one."""
 
+    mirrors: Mirrors
+    journal: Journal
+    reader: Reader
+    _remembered: Settled | None = None
 
-def remember(journal: Journal, basis: str, settled: Settled | None) -> None:
-    """Remember that all is as asked for, or (``None``) that it is not; writes only what is news."""
-    if settled is None:
-        if journal.setting(SETTING):
-            journal.record_setting(SETTING, "")
-        return
-    apps = [[app.name, app.address, app.wanted, app.commit] for app in settled.apps]
-    journal.record_setting(SETTING, json.dumps({"basis": basis, "revision": settled.revision, "apps": apps}))
+    def look(
+        self, applied: AppliedApps, records: Mapping[str, AppRecord], observer: Observer
+    ) -> tuple[Polled, tuple[str, tuple[AppResult, ...]] | None]:
+        """What was polled, and, when nothing moved and nothing drifted, the revision and every app as it is."""
+        known = self._recall()
+        if known is None or any(record.last_error for record in records.values()):
+            return {}, None
+        polled = poll(self.mirrors, {self.reader.config_address, *(app.address for app in known.apps)})
+        try:
+            if not self._unmoved(known, polled):
+                return polled, None
+        except ReconcilerError:
+            # the ordinary way meets the same error, and says which apps it holds
+            return polled, None
+        results = observe_settled(known, applied, observer)
+        return polled, None if results is None else (known.revision, results)
 
+    def remember(self, settled: Settled | None) -> None:
+        """Remember that all is as asked for, or (``None``) that it is not; writes only what is news."""
+        if settled is not None and settled == self._remembered:
+            return
+        self._remembered = settled
+        if settled is None:
+            if self.journal.setting(SETTING):
+                self.journal.record_setting(SETTING, "")
+            return
+        apps = [[app.name, app.address, app.wanted, app.commit] for app in settled.apps]
+        known = {"basis": self._basis, "revision": settled.revision, "apps": apps}
+        self.journal.record_setting(SETTING, json.dumps(known))
 
-def recall(journal: Journal, basis: str) -> Settled | None:
-    """What was remembered, if it was on the same basis."""
-    text = journal.setting(SETTING)
-    if not text:
-        return None
-    known = json.loads(text)
-    if known["basis"] != basis:
-        return None
-    return Settled(known["revision"], tuple(SettledApp(*app) for app in known["apps"]))
+    def _recall(self) -> Settled | None:
+        text = self.journal.setting(SETTING)
+        if not text:
+            return None
+        known = json.loads(text)
+        if known["basis"] != self._basis:
+            return None
+        return Settled(known["revision"], tuple(SettledApp(*app) for app in known["apps"]))
+
+    @property
+    def _basis(self) -> str:
+        """A hash of what desired state depends on besides the repositories."""
+        reader = self.reader
+        labels = sorted(reader.labels.items())
+        text = repr((FORMAT, __version__, reader.configuration, reader.config_address, labels))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _unmoved(self, known: Settled, polled: Polled) -> bool:
+        address, branch = self.reader.config_address, self.reader.configuration.repository.branch
+        if self._resolved(address, branch, polled) != known.revision:
+            return False
+        return all(
+            (known.revision if app.wanted == WITH_CONFIG else self._resolved(app.address, app.wanted, polled))
+            == app.commit
+            for app in known.apps
+        )
+
+    def _resolved(self, address: str, revision: str, polled: Polled) -> str:
+        return self.mirrors.resolve(address, revision, refs_of(polled, address)).commit
 
 
 def settled_by(desired: Desired, results: tuple[AppResult, ...], branch: str) -> Settled | None:
@@ -97,7 +146,7 @@ def observe_settled(
     settled: Settled, applied: Mapping[str, Mapping[StageName, AppliedStage]], observer: Observer
 ) -> tuple[AppResult, ...] | None:
     """Look at every app on disk; ``None`` when one of them is not as it was applied, or more or fewer are there."""
-    if applied.keys() != {app.name for app in settled.apps}:
+    if applied.keys() != {app.name for app in settled.apps} or not _only_vassals_of(applied, observer.layout):
         return None
     results = []
     for app in settled.apps:
@@ -115,3 +164,12 @@ def observe_settled(
         plan = AppPlan(app.name, tuple(changes))
         results.append(AppResult(app.name, Outcome.UNCHANGED, plan, app.commit, release))
     return tuple(sorted(results, key=lambda result: result.app))
+
+
+def _only_vassals_of(applied: Mapping[str, Mapping[StageName, AppliedStage]], layout: Layout) -> bool:
+    """Whether no vassal is there that a killed agent left behind; a missing one is seen as drift."""
+    serving = {
+        vassal_of(app, stages[StageName.VASSAL]) for app, stages in applied.items() if StageName.VASSAL in stages
+    }
+    with os.scandir(layout.vassals) as entries:
+        return all(entry.name.removesuffix(".ini") in serving for entry in entries if entry.name.endswith(".ini"))

@@ -147,7 +147,7 @@ class Switch:
             # a hook that fails does so before the vassal is touched
             if (self.layout.vassals / f"{self.vassal}.ini").read_text("utf-8") == applied.files[f"{name}.ini"]:
                 return
-        with suppress(HostError, VerificationFailed):
+        with suppress(HostError):
             process = emperor.loading(self.vassal)
             write_vassal(self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"])
             if process is not None:
@@ -155,7 +155,12 @@ class Switch:
             else:
                 # the file may be written for the second time within the second that the Emperor remembers
                 emperor.reload(self.vassal)
-            self._wait_until_ready(release_of(applied.digest), time.monotonic() + PUT_BACK_SECONDS)
+            deadline = time.monotonic() + PUT_BACK_SECONDS
+            while time.monotonic() < deadline:
+                # a start of the failed release may still be dying, and is no news of the one before it
+                with suppress(VerificationFailed):
+                    self._wait_until_ready(release_of(applied.digest), deadline)
+                    return
 
     def _wait_until_ready(self, release: str, deadline: float) -> None:
         log = self.layout.app_log(self.app.name)

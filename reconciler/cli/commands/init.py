@@ -26,6 +26,7 @@ def command(
             warning_line(f"nothing is committed: {made.uncommitted}"),
             hint_line(f"only commits are deployed: git -C {place} add . && git -C {place} commit -m 'First app'"),
         ])  # fmt: skip
-    commands = [f"cd {place}", "reconciler -c agent.yaml once"]
+    here = folder.resolve() == Path.cwd()
+    commands = [*([] if here else [f"cd {place}"]), "reconciler -c agent.yaml once"]
     write_lines([*indented([line(Part(command, Style.HINT)) for command in commands]), ()])
     return 0

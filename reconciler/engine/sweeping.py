@@ -1,0 +1,74 @@
+"""Sweep: end what an agent that was killed left running. Nobody has to clean up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Container, Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, refusal, remove_app
+from reconciler.engine.recording import as_reconciler_error
+from reconciler.engine.switching import left_over, retire_all_but
+from reconciler.host.layout import Layout
+from reconciler.host.services import Host
+from reconciler.model.configuration import Prune
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.stage import AppliedStage, StageName
+from reconciler.stages.vassal import vassal_of
+
+if TYPE_CHECKING:
+    from reconciler.engine.reading import Desired
+
+HEADER_BYTES = 256
+"""How much of a vassal's file is read to see who wrote it."""
+
+
+def sweep(
+    host: Host,
+    applied: Mapping[str, Mapping[StageName, AppliedStage]],
+    unchanged: Iterable[str],
+    desired: Desired,
+    prune: Prune,
+) -> tuple[str, ...]:
+    """End candidates and draining releases of apps that are as asked for, and apps that nobody knows.
+
+    Apps that nobody knows are under the prune limit like any other: after a lost journal, every app is one of them
+    until it has been adopted. Returns a sentence for what could not be done.
+    """
+    serving = {app: vassal_of(app, applied[app][StageName.VASSAL]) for app in unchanged if app in applied}
+    known = {*desired.apps, *desired.held, *applied}
+    try:
+        for app in left_over(host.layout, serving):
+            retire_all_but(host, app, serving[app], REMOVAL_DRAIN_SECONDS)
+        unknown = strays(host.layout, known)
+        why_not = refusal(unknown, len(known) + len(unknown), prune, unreadable=desired.unreadable)
+        if why_not is not None:
+            return (f"{', '.join(unknown)}: runs here without a record in the journal, and {why_not}",)
+        for app in unknown:
+            remove_app(host, app, REMOVAL_DRAIN_SECONDS)
+    except (ReconcilerError, OSError) as error:
+        return (str(as_reconciler_error(error)),)
+    return ()
+
+
+def strays(layout: Layout, known: Container[str]) -> list[str]:
+    """Apps that nobody knows, and that an agent which was killed in their first deployment left running.
+
+    Only what the reconciler wrote itself counts; what a person put there is drift, and is reported.
+    """
+    with os.scandir(layout.public) as links:
+        found = {entry.name for entry in links if entry.is_symlink() and entry.name not in known}
+    with os.scandir(layout.vassals) as entries:
+        for entry in entries:
+            app = entry.name.partition(".")[0]
+            if entry.name.endswith(".ini") and app not in known and _is_ours(Path(entry.path), app):
+                found.add(app)
+    return sorted(name for name in found if not name.startswith("."))
+
+
+def _is_ours(vassal: Path, app: str) -> bool:
+    with suppress(OSError), vassal.open("rb") as file:
+        return f" of the app {app}, written by reconciler\n".encode() in file.read(HEADER_BYTES)
+    return False
