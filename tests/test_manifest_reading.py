@@ -109,7 +109,7 @@ def one(text: bytes) -> Manifest:
 
 def test_only_the_repository_and_the_module_are_required() -> None:
     spec = one(MINIMAL.replace("NAME", "blog").encode()).spec
-    assert (spec.source.revision, spec.source.directory, spec.build.python) == ("main", ".", None)
+    assert (spec.source.revision, spec.source.directory, spec.build.python) == (None, ".", None)
     assert (spec.uwsgi.processes, spec.uwsgi.threads, spec.uwsgi.strategy) == (2, 2, Strategy.SWITCH)
     assert (spec.uwsgi.drain, spec.verify.timeout) == (timedelta(seconds=30), timedelta(seconds=30))
     assert (spec.nginx.listen, spec.nginx.client_max_body_size, spec.nginx.access_log) == (80, "1m", True)
@@ -548,6 +548,7 @@ print(read_in, time.process_time() - started)
 """
 
 
+@pytest.mark.serial
 def test_a_thousand_manifests_are_read_in_time() -> None:
     text = FULL.replace("name: blog", "name: NAME").replace("blog.example.com", "NAME.example.com")
     text = text.replace(', "*.example.com"', "").partition("  drift: report")[0]
@@ -561,6 +562,7 @@ def test_a_thousand_manifests_are_read_in_time() -> None:
     assert seconds < max(READING_SECONDS, READING_SHARE * parsing)
 
 
+@pytest.mark.serial
 def test_conflicts_of_a_thousand_apps_without_names_are_found_in_time() -> None:
     files = {f"{n}.yaml": app(f"a{n}", nginx="{listen: 80}", placement=f"{{host: h{n}}}") for n in range(1000)}
     readings = [read_manifest_file(name, text) for name, text in files.items()]

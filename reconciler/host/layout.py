@@ -57,6 +57,20 @@ class Layout:
         """The folder of links that makes up one release."""
         return self.root / "releases" / app / release
 
+    @property
+    def releases(self) -> Path:
+        """One folder per app, with a folder of links for each release that has a vassal."""
+        return self.root / "releases"
+
+    @property
+    def assets(self) -> Path:
+        """One folder per app: the fingerprinted files of its last releases."""
+        return self.root / "assets"
+
+    def old_assets(self, app: str) -> Path:
+        """Where pages that are still open in browsers find the fingerprinted files of the app's last releases."""
+        return self.assets / app
+
     def shared(self, app: str) -> Path:
         """The app's files that live longer than a release."""
         return self.root / "shared" / app

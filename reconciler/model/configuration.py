@@ -87,6 +87,21 @@ class Prune:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    """How large the store of outputs may grow; without ``limit`` only ``spec.retain`` of the apps counts."""
+
+    __pydantic_config__ = STRICT
+    limit: Annotated[
+        fields.Size | None, about("The largest size of the store, such as 20g; beyond it old releases are collected.")
+    ] = None
+
+    @property
+    def limit_bytes(self) -> int | None:
+        """The limit in bytes."""
+        return None if self.limit is None else fields.parse_size(self.limit)
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that agent.yaml says."""
 
@@ -100,3 +115,4 @@ class Configuration:
     http: Annotated[Http, about("Where nginx listens in the embedded profile.")] = Http()
     drift: Annotated[Drift, about("When the host is looked over for drift.")] = Drift()
     prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()
+    store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -98,6 +98,14 @@ class Journal:
         """Remember under which digest the output of these inputs is stored."""
         self._write([("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", (key, stage, digest, at))])
 
+    def forget_outputs(self, kept: Collection[tuple[StageName, str]]) -> int:
+        """Drop what is remembered of outputs that are not among ``kept`` (stage and digest); returns how many."""
+        rows = self._rows("SELECT key, stage, digest FROM outputs")
+        gone = [key for key, stage, digest in rows if (StageName(stage), digest) not in kept]
+        if gone:
+            self._write([("DELETE FROM outputs WHERE key = ?", (key,)) for key in gone])
+        return len(gone)
+
     # apps
 
     def apps(self) -> dict[str, AppRecord]:
@@ -161,6 +169,13 @@ class Journal:
             ]
         )
 
+    def forget(self, app: str) -> int:
+        """Drop everything that is remembered of an app; returns how many attempts to deploy it that were."""
+        attempts = next(self._rows("SELECT count(*) FROM releases WHERE app = ?", (app,)))[0]
+        tables = ("applied", "apps", "releases", "events")
+        self._write([(f"DELETE FROM {table} WHERE app = ?", (app,)) for table in tables])  # noqa: S608
+        return int(attempts)
+
     def release_quarantine(self, app: str) -> bool:
         """Let the next pass try again; returns whether the app was quarantined."""
         with self._lock:
@@ -201,12 +216,12 @@ class Journal:
         """Remember one event."""
         self._write([_insert_event(event)])
 
-    def releases(self, app: str, limit: int = 50) -> list[ReleaseRecord]:
-        """The attempts for one app, newest first."""
+    def releases(self, app: str, limit: int = 50, *, state: ReleaseState | None = None) -> list[ReleaseRecord]:
+        """The attempts for one app, newest first; with ``state`` only those that ended so."""
         rows = self._rows(
             "SELECT app, release, revision, config_revision, digests, state, at, seconds, error "
-            "FROM releases WHERE app = ? ORDER BY id DESC LIMIT ?",
-            (app, limit),
+            "FROM releases WHERE app = ? AND (? IS NULL OR state = ?) ORDER BY id DESC LIMIT ?",
+            (app, state, state, limit),
         )
         return [
             ReleaseRecord(
