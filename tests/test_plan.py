@@ -80,6 +80,20 @@ def test_a_changed_text_is_shown_as_a_diff() -> None:
     assert "+  size 8m;" in change.diff
 
 
+def test_names_that_change_with_every_release_are_no_change_to_review() -> None:
+    def vassal(source: str, processes: str) -> DesiredStage:
+        inputs = Inputs(StageName.VASSAL, {"processes": processes}, {StageName.SOURCE: source * 64})
+        text = f"chdir = /store/{source * 32}\nprocesses = {processes}\nstats = {release_of(inputs.digest)}\n"
+        return DesiredStage(inputs, inputs.digest, {"blog.ini": text})
+
+    before = vassal("a", "2").as_applied()
+    (moved,) = plan_app("blog", [StagePlanning(vassal("b", "2"), before, Observation(True))]).changes
+    assert (moved.reasons, moved.diff) == ((Reason.UPSTREAM_CHANGED,), "")
+    (grown,) = plan_app("blog", [StagePlanning(vassal("b", "4"), before, Observation(True))]).changes
+    changed = [line for line in grown.diff.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    assert changed == ["-processes = 2", "+processes = 4"]
+
+
 def test_removing_takes_the_site_and_the_vassal() -> None:
     applied = {
         name: DesiredStage(Inputs(name, {"a": "b"}), "d" * 64, {"x": "text\n"}).as_applied() for name in StageName

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.model.stage import OUTPUT_DIGITS
+
 SOCKET_PATH_BYTES = 107
 """The longest path of a unix socket that Linux takes (``sun_path`` has 108 bytes with the final NUL)."""
 
@@ -41,8 +43,8 @@ class Layout:
         return self.root / "store"
 
     def output(self, stage: str, digest: str) -> Path:
-        """The output of one stage; 32 of the digest's 64 digits keep paths short."""
-        return self.store / stage / digest[:32]
+        """The output of one stage; its name is the beginning of the digest."""
+        return self.store / stage / digest[:OUTPUT_DIGITS]
 
     @property
     def public(self) -> Path:

@@ -8,7 +8,17 @@ from enum import StrEnum
 
 from reconciler.model.diffs import unified
 from reconciler.model.manifest import DriftPolicy
-from reconciler.model.stage import STORED, Action, AppliedStage, DesiredStage, Observation, Reason, StageName
+from reconciler.model.stage import (
+    OUTPUT_DIGITS,
+    STORED,
+    Action,
+    AppliedStage,
+    DesiredStage,
+    Observation,
+    Reason,
+    StageName,
+    release_of,
+)
 
 NOTHING_SEEN = Observation(output_exists=False)
 SHORT_DIGITS = 7
@@ -115,7 +125,7 @@ def _plan_stage(stage: StagePlanning, drift: DriftPolicy, forced: bool) -> Chang
         reasons.append(Reason.FORCED)
     if not reasons:
         return Change(name, Action.NONE, digest=desired.digest)
-    diff = _text_diff(applied.files if applied else {}, desired.files)
+    diff = _release_diff(applied, desired) if applied is not None else _text_diff({}, desired.files)
     if Reason.DRIFTED in reasons:
         healing = "\n".join(difference.diff for difference in observed.differences if difference.diff)
         diff = "\n".join(part for part in (healing, diff) if part)
@@ -169,6 +179,22 @@ def _short(value: str) -> str:
     if len(value) in (40, 64) and all(character in "0123456789abcdef" for character in value):
         return value[:SHORT_DIGITS]
     return value if len(value) <= 120 else f"{value[:117]}..."
+
+
+def _release_diff(applied: AppliedStage, desired: DesiredStage) -> str:
+    """What a reviewer has to know: names that change with every release stand as ``<release>`` and ``<source>``."""
+    old = {name: _neutral(text, applied.digest, applied.upstream) for name, text in applied.files.items()}
+    new = {name: _neutral(text, desired.digest, desired.inputs.upstream) for name, text in desired.files.items()}
+    return _text_diff(old, new)
+
+
+def _neutral(text: str, digest: str, upstream: Mapping[StageName, str]) -> str:
+    if not upstream:
+        return text
+    text = text.replace(release_of(digest), "<release>")
+    for stage, above in upstream.items():
+        text = text.replace(above[:OUTPUT_DIGITS], f"<{stage}>")
+    return text
 
 
 def _text_diff(old: Mapping[str, str], new: Mapping[str, str]) -> str:

@@ -162,6 +162,8 @@ class Observation:
 
 
 RELEASE_DIGITS = 12
+OUTPUT_DIGITS = 32
+"""How much of a digest names an output in the store: paths stay short, and 128 bits are still unique."""
 
 
 def release_of(vassal_digest: str) -> str:
