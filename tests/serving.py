@@ -82,6 +82,7 @@ class Served:
             "access_log": str(self.layout.logs / f"{app}.access.log"),
             "error_log": str(self.layout.logs / f"{app}.error.log"),
             "static": [],
+            "old_assets": str(self.layout.old_assets(app)),
             "uwsgi_socket": f"{public}/web",
             "http2": False,
             "features": sorted(self.nginx.capabilities()),

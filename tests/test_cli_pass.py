@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,19 @@ class CommandLine:
 @pytest.fixture
 def run(world: World, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     return CommandLine(world, capsys)
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """``reconciler`` in a process of its own, which ends with the test whatever happens."""
+    command = [sys.executable, "-m", "reconciler.cli.main", *arguments]
+    with subprocess.Popen(
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -284,13 +298,7 @@ def test_logs_follow_what_is_added_until_ctrl_c(run: CommandLine) -> None:
     log = run.world.root / "logs" / "blog.log"
     log.write_text("before\n")
     arguments = ["-c", str(run.world.agent_file), "logs", "blog", "-f"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler.cli.main", *arguments],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started(*arguments) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "before\n"
         with log.open("a") as file:
@@ -316,13 +324,7 @@ def test_ctrl_c_ends_a_pass_at_a_safe_point_and_the_next_one_carries_on(run: Com
     marker = run.world.home / "building"
     command = f"test -e {marker} || {{ touch {marker}; sleep 300; }}"
     run.world.add_app("blog", build={"commands": [command]})
-    with subprocess.Popen(
-        [sys.executable, "-m", "reconciler.cli.main", "-c", str(run.world.agent_file), "once"],
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with started("-c", str(run.world.agent_file), "once") as process:
         wait_for(marker.exists)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=DEADLINE_SECONDS)

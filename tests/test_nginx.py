@@ -205,6 +205,7 @@ def test_renaming_the_public_link_moves_code_and_static_files_without_a_reload(s
             "alias": f"{served.layout.public_link('a')}/static/",
             "gzip_static": True,
             "brotli_static": True,
+            "zstd_static": True,
             "fingerprint": False,
         }
     ]
@@ -229,7 +230,8 @@ def test_static_files_are_cached_by_their_names_and_stay_in_their_folder(served:
     (files.parent / "secret").write_text("secret")
     served.publish("a", "a", "r1", files)
     alias = f"{served.layout.public_link('a')}/static/"
-    folder = {"url": url, "alias": alias, "gzip_static": False, "brotli_static": False, "fingerprint": True}
+    folder = {"url": url, "alias": alias, "gzip_static": False, "brotli_static": False,
+              "zstd_static": False, "fingerprint": True}  # fmt: skip
     served.nginx.install(served.site("a", ("a.example.com",), static=[folder]))
     prefix = url.rstrip("/")
     named = served.get(f"{prefix}/site.0123456789ab.css")

@@ -77,7 +77,7 @@ class Agent:
     def _pass(self, trigger: str) -> None:
         """One pass; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
         try:
-            self.tell(self.engine.reconcile(trigger), trigger)
+            self.tell(self.engine.reconcile(trigger, news=self.queue), trigger)
         except ReconcilerError as error:
             log = structlog.get_logger().bind(trigger=trigger)
             self._tell_once(log, "pass", "pass_failed", str(error), hint=error.hint)
@@ -91,6 +91,8 @@ class Agent:
             self._tell_once(log, "pass", "pass_failed", str(result.error), hint=result.error.hint)
         for problem in result.problems:
             self._tell_once(log, f"problem {problem}", "manifest_problem", problem)
+        for note in result.notes:
+            log.info("collected", note=note)
         news = [app for app in result.apps if app.outcome not in QUIET_OUTCOMES]
         for app in news:
             self._tell_app(log, app)

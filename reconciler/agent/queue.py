@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 import threading
+import time
+
+BURST_SECONDS = 3.0
+"""A commit that comes so soon after work on an earlier one began may be one of many."""
+QUIET_SECONDS = 1.0
+"""Then it is taken up when no other has come for this time,"""
+LONGEST_SECONDS = 15.0
+"""or when commits have come for so long without a pause."""
+
+PATIENT = frozenset({"file:git", "file:drift", "poll", "drift"})
+"""Triggers that wait for the end of a burst of commits; others, such as those of people, do not."""
+NEWS_AT_ONCE = frozenset({"poll", "webhook", "sync"})
+"""Triggers after which git is looked at during a pass too, without waiting for the end of a burst."""
 
 
 class TriggerQueue:
-    """Merges triggers until the worker takes them; safe between threads."""
+    """Merges triggers until the worker takes them; safe between threads.
+
+    A commit starts a pass at once. In a burst of commits the first one does; the others wait for the last one.
+    """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiting: list[str] = []
+        self._since = 0.0
         self._closed = False
+        self._worked = float("-inf")
+        self._news = False
+        # commits that wait: when the first and the last was heard of, and whether they may be a burst
+        self._first: float | None = None
+        self._last = 0.0
+        self._burst = False
 
     def put(self, trigger: str) -> None:
         """Ask for a pass."""
+        now = time.monotonic()
         with self._condition:
+            if not self._waiting:
+                self._since = now
             if trigger not in self._waiting:
                 self._waiting.append(trigger)
+            if trigger in NEWS_AT_ONCE:
+                self._news = True
+            if trigger == "file:git":
+                if self._first is None:
+                    self._first, self._burst = now, now - self._worked < BURST_SECONDS
+                self._last = now
             self._condition.notify()
 
     def close(self) -> None:
@@ -34,14 +66,45 @@ class TriggerQueue:
     def take(self, settle_seconds: float = 0.0) -> str | None:
         """Wait for a trigger and return all that wait, joined by ``+``; ``None`` when the agent ends.
 
-        ``settle_seconds`` lets a burst of file events end before the pass begins.
+        ``settle_seconds`` lets the file events of one change end before the pass begins.
         """
         with self._condition:
-            while not self._waiting and not self._closed:
-                self._condition.wait()
-            if settle_seconds and not self._closed and any(t.startswith("file") for t in self._waiting):
-                self._condition.wait_for(lambda: self._closed, settle_seconds)
-            if self._closed:
-                return None
-            triggers, self._waiting = self._waiting, []
-            return "+".join(triggers)
+            while not self._closed:
+                if not self._waiting:
+                    self._condition.wait()
+                elif (wait := self._begin(settle_seconds) - time.monotonic()) > 0:
+                    self._condition.wait(wait)
+                else:
+                    triggers, self._waiting = self._waiting, []
+                    self._first, self._news = None, False
+                    return "+".join(triggers)
+            return None
+
+    # news for a pass that is under way
+
+    def working(self) -> None:
+        """A pass begins to work on what git asks for now."""
+        self._worked = time.monotonic()
+
+    def moved(self) -> bool:
+        """Whether git may have moved since the last time, and no burst is under way. The triggers go on waiting."""
+        with self._condition:
+            heard = self._first is not None and time.monotonic() >= self._quiet()
+            if heard:
+                self._first = None
+            news, self._news = self._news or heard, False
+            return news
+
+    def _begin(self, settle_seconds: float) -> float:
+        """When the pass for what waits may begin."""
+        settled = any(trigger.startswith("file") for trigger in self._waiting)
+        begin = self._since + settle_seconds if settled else self._since
+        if self._first is None or not PATIENT.issuperset(self._waiting):
+            return begin
+        return max(begin, self._quiet())
+
+    def _quiet(self) -> float:
+        """When the commits that wait have come to an end, as far as one can tell."""
+        if self._first is None or not self._burst:
+            return self._since
+        return min(self._last + QUIET_SECONDS, self._first + LONGEST_SECONDS)

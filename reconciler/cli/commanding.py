@@ -32,6 +32,7 @@ COMMANDS = {
     "explain": "reconciler.cli.commands.explain:command",
     "drift": "reconciler.cli.commands.drift:command",
     "retry": "reconciler.cli.commands.retry:command",
+    "forget": "reconciler.cli.commands.forget:command",
     "logs": "reconciler.cli.commands.logs:command",
     "validate": "reconciler.cli.commands.validate:command",
     "schema": "reconciler.cli.commands.schema:command",

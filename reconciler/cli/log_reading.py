@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +19,8 @@ BLOCK_BYTES = 64 * 1024
 FOLLOW_SECONDS = 0.2
 
 
-def app_logs(installation: Installation, app: str, *, nginx: bool) -> list[Path]:
-    """The logs of an app that exist: its own, or nginx's error and access log for it.
+def app_logs(installation: Installation, app: str, *, nginx: bool = False, hooks: bool = False) -> list[Path]:
+    """The logs of an app that exist: its own, or those of its hooks, or nginx's error and access log for it.
 
     Raises :class:`UsageError` for an app that this host does not know, :class:`HostError` when nothing was logged.
     """
@@ -28,38 +28,53 @@ def app_logs(installation: Installation, app: str, *, nginx: bool) -> list[Path]
     with installation.journal() as journal:
         require_known(journal, app)
     layout = installation.layout
-    own = [layout.app_log(app)]
-    wanted = [layout.logs / f"{app}.{kind}.log" for kind in ("error", "access")] if nginx else own
+    wanted, who = [], []
+    if hooks:
+        wanted.append(layout.hooks_log(app))
+        who.append(f"no hook of {app} has run")
+    if nginx:
+        wanted += [layout.logs / f"{app}.{kind}.log" for kind in ("error", "access")]
+        who.append(f"nginx has logged nothing for {app}")
+    if not wanted:
+        wanted.append(layout.app_log(app))
+        who.append(f"{app} has not printed anything yet")
     found = [file for file in wanted if file.exists()]
     if not found:
-        who = f"nginx has logged nothing for {app}" if nginx else f"{app} has not printed anything yet"
         raise HostError(
-            f"{who}: there is no {wanted[0]}", hint=f"`reconciler explain {app}` says what happened to it"
+            f"{' and '.join(who)}: there is no {wanted[0]}",
+            hint=f"`reconciler explain {app}` says what happened to it",
         )
     return found
 
 
-def last_lines(file: Path, count: int) -> str:
-    """The last ``count`` lines of a file of any size, read from its end."""
-    if count == 0:
-        return ""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a log has been read: the inode of the file that was there, and an offset in bytes."""
+
+    inode: int = 0
+    offset: int = 0
+
+
+def last_lines(file: Path, count: int) -> tuple[str, Place]:
+    """The last ``count`` lines of a file of any size, read from its end, and the place after them."""
     content = b""
     with file.open("rb") as log:
-        position = log.seek(0, os.SEEK_END)
+        place = Place(os.fstat(log.fileno()).st_ino, log.seek(0, os.SEEK_END))
+        position = place.offset if count else 0
         while position > 0 and content.count(b"\n") <= count:
             size = min(BLOCK_BYTES, position)
             position -= size
             log.seek(position)
             content = log.read(size) + content
-    return b"".join(content.splitlines(keepends=True)[-count:]).decode("utf-8", "replace")
+    lines = content.splitlines(keepends=True)[-count:] if count else []
+    return b"".join(lines).decode("utf-8", "replace"), place
 
 
-def follow_files(files: Sequence[Path], write: Callable[[str], None]) -> None:
-    """Write what is added to the files, rotated ones included, until the reader goes or presses Ctrl-C."""
-    places = {file: _place(file) for file in files}
-    shown = files[-1]
+def follow_files(places: dict[Path, Place], write: Callable[[str], None]) -> None:
+    """Write what is added behind the places, rotated files included, until the reader goes or presses Ctrl-C."""
+    shown = list(places)[-1]
     while True:
-        for file in files:
+        for file in list(places):
             added, places[file] = _added(file, places[file])
             if added:
                 if file != shown:
@@ -69,23 +84,14 @@ def follow_files(files: Sequence[Path], write: Callable[[str], None]) -> None:
         time.sleep(FOLLOW_SECONDS)
 
 
-def _place(file: Path) -> tuple[int, int]:
-    """Which file it is now, and how far it reaches: inode and size."""
-    with suppress(OSError):
-        status = file.stat()
-        return status.st_ino, status.st_size
-    return 0, 0
-
-
-def _added(file: Path, before: tuple[int, int]) -> tuple[bytes, tuple[int, int]]:
-    inode, size = now = _place(file)
-    start = before[1] if inode == before[0] and size >= before[1] else 0
-    if size <= start:
-        return b"", now
+def _added(file: Path, before: Place) -> tuple[bytes, Place]:
+    """What the file has behind a place; a file that was rotated or cut begins anew."""
     try:
         with file.open("rb") as log:
-            log.seek(start)
-            added = log.read(size - start)
+            status = os.fstat(log.fileno())
+            same = status.st_ino == before.inode and status.st_size >= before.offset
+            start = log.seek(before.offset if same else 0)
+            added = log.read()
     except OSError:
         return b"", before
-    return added, (inode, start + len(added))
+    return added, Place(status.st_ino, start + len(added))

@@ -8,9 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.hooks import Hooks
 from reconciler.engine.progress import Progress
 from reconciler.engine.switching import Switch
+from reconciler.host.interruption import stop_if_interrupted, to_the_end
 from reconciler.host.journal import Journal, ReleaseState
+from reconciler.host.old_assets import keep_assets
 from reconciler.host.services import Host
 from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
@@ -22,7 +25,7 @@ HISTORY_READ = 500
 
 @dataclass(slots=True)
 class Applying:
-    """One app's way through its stages; ``seconds`` fills up as stages end."""
+    """One app's way through its stages; ``seconds`` fills up as stages end, ``hooks`` come with the last of them."""
 
     host: Host
     journal: Journal
@@ -31,6 +34,7 @@ class Applying:
     plan: AppPlan
     applied: Mapping[StageName, AppliedStage]
     seconds: dict[StageName, float] = field(default_factory=dict)
+    hooks: Hooks | None = None
 
     def apply(self, verified: Callable[[], None]) -> None:
         """Run the changed stages, prove the release, move traffic to it, and call ``verified``.
@@ -38,6 +42,7 @@ class Applying:
         Raises a :class:`ReconcilerError`; what served before serves on.
         """
         for stage in STAGES:
+            stop_if_interrupted()
             change = self.plan.change(stage.name)
             if stage.name in STORED and change.needed:
                 with self.timed(change):
@@ -51,13 +56,37 @@ class Applying:
         if not (nginx.needed or vassal.needed):
             verified()
             return
-        switch = Switch(self.host, self.app, self.applied, self._say(StageName.VASSAL), hooks=not self._ran_before())
+        say = self._say(StageName.VASSAL)
+        self.hooks = Hooks(self.host.layout, self.journal, self.app, say, verified_before=self._ran_before())
+        switch = Switch(self.host, self.app, self.applied, say, self.hooks)
         if vassal.needed:
             with self.timed(vassal):
                 switch.start_candidate(lambda: self._run(self._stage(StageName.VASSAL)))
-        with self.timed(nginx if nginx.needed else vassal, quiet=True):
-            switch.take_over(install_site=nginx.needed, verified=verified)
-        switch.retire_old()
+        # once traffic moves, the attempt ends as it would without a newer commit
+        self._keep_assets()
+        with to_the_end():
+            with self.timed(nginx if nginx.needed else vassal, quiet=True):
+                switch.take_over(install_site=nginx.needed, verified=verified)
+            switch.retire_old()
+
+    @property
+    def hooks_detail(self) -> Mapping[str, object]:
+        """What an event says of the hooks that ran."""
+        return self.hooks.detail if self.hooks is not None else {}
+
+    def _keep_assets(self) -> None:
+        """Let pages of both releases find their fingerprinted files, whichever of them serves meanwhile."""
+        if not any(folder.fingerprint for folder in self.app.manifest.spec.static):
+            return
+        static = {self.app.stage(StageName.STATIC).digest}
+        if (before := self.applied.get(StageName.STATIC)) is not None:
+            static.add(before.digest)
+        layout = self.host.layout
+        try:
+            for digest in static:
+                keep_assets(layout, self.app.name, layout.output(StageName.STATIC, digest))
+        except OSError as error:
+            self._say(StageName.STATIC)(f"old assets cannot be kept: {error}")
 
     def _run(self, stage: Stage) -> None:
         desired = self.app.stage(stage.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,6 +28,7 @@ class ConfigRepository:
     mirrors: Mirrors
     journal: Journal
     address: str
+    labels: Mapping[str, str]
     _files: dict[tuple[str, str], FileReading] = field(default_factory=dict)
     _manifests: tuple[str, ManifestSet] | None = None
 
@@ -78,7 +79,7 @@ class ConfigRepository:
         }
         known = {name: reading for name, reading in self._files.items() if name in present}
         self._files = known | self._read_files(sorted(present - known.keys()))
-        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port)
+        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port, labels=self.labels)
         self._manifests = (commit, manifests)
         return manifests
 

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.applying import Applying
-from reconciler.engine.collecting import collect
+from reconciler.engine.collecting import Collected, Collecting
+from reconciler.engine.ordering import in_order
 from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.polling import Polled
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
-from reconciler.engine.recording import as_reconciler_error, record_failure, record_verified
+from reconciler.engine.recording import as_reconciler_error, record_failure, record_superseded, record_verified
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.settled import Settling, settled_by
+from reconciler.engine.superseding import News, Silent, Superseding
 from reconciler.engine.sweeping import sweep
-from reconciler.host.journal import AppRecord, EventRecord, Journal, PassRecord
+from reconciler.host.interruption import Superseded, giving_way
+from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
     from reconciler.engine.reading import Desired, Reader
 
 APPS_AT_ONCE = 4
@@ -41,14 +44,17 @@ class Engine:
     progress: Progress = field(default_factory=Silence)
     observer: Observer = field(init=False)
     _settling: Settling = field(init=False)
+    _collecting: Collecting = field(init=False)
     _applied: AppliedApps | None = None
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
+    _irreversible: dict[str, HookRecord] = field(default_factory=dict)
     _journal_version: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
+        self._collecting = Collecting(self.host.layout, self.journal, self.reader.configuration.store)
 
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:
         """What a pass would do and why; changes nothing that serves or that is recorded."""
@@ -58,35 +64,41 @@ class Engine:
         results = self._planning(desired).plan(app)
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
 
-    def reconcile(self, trigger: str, *, app: str | None = None) -> PassResult:
-        """One pass; ``trigger`` says who asked. Never raises for what one app did."""
+    def reconcile(self, trigger: str, *, app: str | None = None, news: News | None = None) -> PassResult:
+        """One pass; ``trigger`` says who asked. Never raises for what one app did.
+
+        With ``news``, an app for which git asks for something newer meanwhile is given up, and the newer one applied.
+        """
         started, began = time.time(), time.monotonic()
         self._load()
         ahead: Polled = {}
-        if app is None and self.reader.fresh:
+        if app is None and self.reader.fresh and not self._collecting.due:
             ahead, settled = self._settling.look(self._known, self._records, self.observer)
             if settled is not None:
                 revision, results = settled
-                return self._finish(trigger, started, began, PassResult(revision, results, self._keep_serving()))
+                problems = (*self._keep_serving(), *self._collecting.problems)
+                return self._finish(trigger, started, began, PassResult(revision, results, problems))
         try:
             desired = self.reader.read(self._known, self._outputs, ahead=ahead)
         except ReconcilerError as error:
             return self._unreadable(trigger, error, started)
-        planned = self._planning(desired).plan(app)
+        planned = self._planning(desired).plan(app, alone=True)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         if work:
             self._settling.remember(None)
-        done = {result.app: result for result in self._work(work, desired)} if work else {}
+        superseding = Superseding(desired, news or Silent(), lambda: self._read_newer(superseding))
+        done = {result.app: result for result in self._work(work, desired, superseding)} if work else {}
         problems = (*desired.problems, *self._keep_serving(), *self._sweep(planned, desired))
         results = tuple(done.get(result.app, result) for result in planned)
         if app is None:
-            self.reader.repository.remember(desired.revision)
+            self.reader.repository.remember(superseding.newest.revision)
             self._forget_unasked(desired)
-            self._settling.remember(settled_by(desired, results, self.reader.configuration.repository.branch))
-        if work:
-            self._collect(desired)
+            if superseding.newest is desired:
+                self._settling.remember(settled_by(desired, results, self.reader.configuration.repository.branch))
+        collected = self._collect(superseding.newest) if work or self._collecting.due else Collected()
         self._remember_errors(results)
-        return self._finish(trigger, started, began, PassResult(desired.revision, results, problems))
+        problems = (*problems, *collected.problems, *self._collecting.problems)
+        return self._finish(trigger, started, began, PassResult(desired.revision, results, problems, collected.notes))
 
     def _finish(self, trigger: str, started: float, began: float, result: PassResult) -> PassResult:
         sentences = "; ".join(result.problems) or None
@@ -106,20 +118,63 @@ class Engine:
         if self._applied is None or version != self._journal_version:
             self._applied, self._outputs = self.journal.applied(), self.journal.outputs()
             self._records = self.journal.apps()
+            self._irreversible = self.journal.last_irreversible_hooks()
             self._journal_version = version
 
     def _planning(self, desired: Desired) -> Planning:
-        return Planning(desired, self._known, self._records, self.observer, self.reader.configuration.prune)
+        prune = self.reader.configuration.prune
+        return Planning(desired, self._known, self._records, self.observer, prune, self.journal, self._irreversible)
 
     # doing
 
-    def _work(self, work: list[AppResult], desired: Desired) -> list[AppResult]:
+    def _read_newer(self, superseding: Superseding) -> Desired:
+        """What git asks for by now; a history that was rewritten during the pass is refused as after it."""
+        self.reader.repository.remember(superseding.newest.revision)
+        return self.reader.read(self._known, self.journal.outputs())
+
+    def _work(self, work: list[AppResult], desired: Desired, superseding: Superseding) -> list[AppResult]:
         # removals come first: a renamed app may claim the server name of the old one
         done = [self._remove(result) for result in work if result.app not in desired.apps]
         changing = [result for result in work if result.app in desired.apps]
-        with ThreadPoolExecutor(APPS_AT_ONCE, thread_name_prefix="apply") as pool:
-            done += pool.map(lambda result: self._apply(result, desired), changing)
+        dependencies = {app.name: app.manifest.spec.depends_on for app in desired.apps.values()}
+        with superseding.looking():
+            done += in_order(
+                changing,
+                dependencies,
+                lambda result: self._apply_newest(result, desired, superseding),
+                APPS_AT_ONCE,
+            )
         return done
+
+    def _apply_newest(self, result: AppResult, desired: Desired, superseding: Superseding) -> AppResult:
+        """Apply an app; each time that a newer commit overtakes the attempt, go on with that one."""
+        while True:
+            app = desired.apps[result.app]
+            try:
+                with giving_way(lambda app=app: superseding.overtaken(app)):  # type: ignore[misc]
+                    return self._apply(result, desired)
+            except Superseded:
+                desired = superseding.newest
+            if result.app not in desired.apps:
+                return replace(result, outcome=Outcome.WAITING, note="a newer commit removes it, with the next pass")
+            result = self._planning(desired).plan_app(desired.apps[result.app])
+            overtaken = self._unverified(desired.apps[result.app], desired)
+            if result.outcome is Outcome.CHANGED and overtaken:
+                note = f"it depends on {', '.join(overtaken)}: a newer commit changed that in the middle of this pass"
+                return replace(result, outcome=Outcome.WAITING, note=note)
+            if result.outcome is not Outcome.CHANGED:
+                return result
+
+    def _unverified(self, app: DesiredApp, desired: Desired) -> list[str]:
+        """Those of an app's dependencies whose releases in ``desired`` are not the ones that were verified last."""
+        if not app.manifest.spec.depends_on:
+            return []
+        records = self.journal.apps()
+        return [
+            on
+            for on in app.manifest.spec.depends_on
+            if on not in desired.apps or on not in records or records[on].release != desired.apps[on].release
+        ]
 
     def _apply(self, result: AppResult, desired: Desired) -> AppResult:
         app = desired.apps[result.app]
@@ -127,13 +182,20 @@ class Engine:
         began = time.monotonic()
 
         def verified() -> None:
-            record_verified(self.journal, app, desired.revision, result.plan, time.monotonic() - began)
+            record_verified(
+                self.journal, app, desired.revision, result.plan, time.monotonic() - began, applying.hooks_detail
+            )
 
         try:
             applying.apply(verified)
+        except Superseded:
+            seconds, more = time.monotonic() - began, applying.hooks_detail
+            record_superseded(self.journal, app, desired.revision, result.plan, seconds, more)
+            raise
         except Exception as error:
             seconds = time.monotonic() - began
-            failure = record_failure(self.journal, app, desired.revision, result.plan, error, seconds)
+            more = applying.hooks_detail
+            failure = record_failure(self.journal, app, desired.revision, result.plan, error, seconds, more)
             result = result.failed(failure)
         return replace(result, seconds=applying.seconds, total_seconds=time.monotonic() - began)
 
@@ -178,6 +240,9 @@ class Engine:
             suspended = result.note if result.outcome is Outcome.SUSPENDED else None
             if suspended != record.suspended_reason:
                 self.journal.record_suspended(result.app, suspended)
+            waiting = result.note if result.outcome is Outcome.WAITING else None
+            if waiting != record.waiting_reason:
+                self.journal.record_waiting(result.app, waiting)
             if result.outcome is Outcome.FAILED and str(result.error) != record.last_error:
                 self.journal.record_error(result.app, str(result.error))
             elif result.outcome is Outcome.UNCHANGED:
@@ -202,7 +267,8 @@ class Engine:
         self.journal.record_pass(PassRecord(started, time.time(), trigger, revision, {}, str(error)))
         return PassResult(revision, (), error=error, seconds=time.time() - started)
 
-    def _collect(self, desired: Desired) -> None:
-        retain = {app.name: app.manifest.spec.retain for app in desired.apps.values()}
-        needed = {(stage.stage, stage.digest) for app in desired.apps.values() for stage in app.stages}
-        collect(self.host.layout, self.journal, retain, needed)
+    def _collect(self, desired: Desired) -> Collected:
+        try:
+            return self._collecting.collect(desired)
+        except OSError as error:
+            return Collected(problems=(f"what is not needed any more could not be removed: {error}",))

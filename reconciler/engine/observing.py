@@ -6,18 +6,24 @@ from collections.abc import Mapping
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host.observing import Observer
+from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, StagePlanning, plan_app
 from reconciler.model.stage import AppliedStage, StageName
 from reconciler.stages import STAGES
 
 
 def plan_of(
-    app: DesiredApp, applied: Mapping[StageName, AppliedStage], observer: Observer, *, forced: bool = False
+    app: DesiredApp,
+    applied: Mapping[StageName, AppliedStage],
+    observer: Observer,
+    *,
+    forced: bool = False,
+    drift: DriftPolicy | None = None,
 ) -> AppPlan:
-    """Look at every stage of an app, and plan what has to change."""
+    """Look at every stage of an app, and plan what has to change; ``drift`` takes the place of ``spec.drift``."""
     planning = []
     for stage in STAGES:
         desired = app.stage(stage.name)
         before = applied.get(stage.name)
         planning.append(StagePlanning(desired, before, stage.observe(app.name, before, desired.digest, observer)))
-    return plan_app(app.name, planning, drift=app.manifest.spec.drift, forced=forced)
+    return plan_app(app.name, planning, drift=drift or app.manifest.spec.drift, forced=forced)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.hooks import crosses
 from reconciler.engine.observing import plan_of
+from reconciler.engine.ordering import hold_back
 from reconciler.engine.pruning import refusal, removable
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
-from reconciler.host.journal import AppRecord
+from reconciler.host.app_commands import shown_command
+from reconciler.host.journal import AppRecord, HookRecord, Journal
 from reconciler.host.observing import Observer
 from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
+from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedStage, StageName, release_of
 
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
@@ -26,31 +30,39 @@ AppliedApps = dict[str, dict[StageName, AppliedStage]]
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """What is known when a pass begins to plan."""
+    """What is known when a pass begins to plan; ``irreversible`` has the last irreversible hook of apps with one."""
 
     desired: Desired
     applied: AppliedApps
     records: Mapping[str, AppRecord]
     observer: Observer
     prune: Prune
+    journal: Journal
+    irreversible: Mapping[str, HookRecord] = field(default_factory=dict)
 
-    def plan(self, only: str | None) -> list[AppResult]:
-        """The result of every app as planned, in the order of names; ``only`` leaves the others out."""
+    def plan(self, only: str | None, *, alone: bool = False) -> list[AppResult]:
+        """The result of every app as planned, in the order of names; ``only`` leaves the others out.
+
+        With ``alone`` the others are not changed either, so that ``only`` waits for those that it depends on.
+        """
         gone = removable(self.applied, self.desired.apps, self.desired.held)
         if only is not None and only not in {*self.desired.apps, *self.desired.held, *gone}:
             known = ", ".join(sorted({*self.desired.apps, *self.desired.held})) or "none"
             raise UsageError(f"there is no app {only} on this host", hint=f"the apps are: {known}")
-        results = [self._plan_app(app) for app in self.desired.apps.values()]
+        results = [self.plan_app(app) for app in self.desired.apps.values()]
         results += [AppResult(app, Outcome.FAILED, AppPlan(app), error=e) for app, e in self.desired.held.items()]
         results += self._removals(gone)
+        dependencies = {app.name: app.manifest.spec.depends_on for app in self.desired.apps.values()}
+        results = hold_back(results, dependencies, alone=only if alone else None)
         return sorted((r for r in results if only in (None, r.app)), key=lambda result: result.app)
 
-    def _plan_app(self, app: DesiredApp) -> AppResult:
+    def plan_app(self, app: DesiredApp) -> AppResult:
+        """One app that git asks for."""
         applied = self.applied.get(app.name, {})
         record = self.records.get(app.name)
         result = AppResult(app.name, Outcome.UNCHANGED, AppPlan(app.name), app.commit, app.release)
         try:
-            plan = plan_of(app, applied, self.observer)
+            plan = plan_of(app, applied, self.observer, drift=self._healing(app))
         except (ReconcilerError, OSError) as error:
             return result.failed(as_reconciler_error(error))
         result = replace(result, plan=plan)
@@ -64,7 +76,28 @@ class Planning:
                 hint=f"commit a correction, or run `reconciler retry {app.name}`",
             )
             return replace(result, outcome=Outcome.QUARANTINED, error=before)
-        return replace(result, outcome=Outcome.CHANGED)
+        return replace(result, outcome=Outcome.CHANGED, note=self._note(app, plan))
+
+    def _healing(self, app: DesiredApp) -> DriftPolicy | None:
+        """Drift that the reconciler made itself is put right whatever the policy: a release that it left in place."""
+        vassal = self.applied.get(app.name, {}).get(StageName.VASSAL)
+        hook = self.irreversible.get(app.name)
+        if vassal is None or hook is None:
+            return None
+        return DriftPolicy.HEAL if crosses(self.journal, app.name, release_of(vassal.digest), hook) else None
+
+    def _note(self, app: DesiredApp, plan: AppPlan) -> str | None:
+        """What a person should know who asks for a release from before an irreversible hook."""
+        hook = self.irreversible.get(app.name)
+        if hook is None or not plan.change(StageName.VASSAL).needed:
+            return None
+        tried = self.journal.attempted_at(app.name, app.release) is not None
+        if not tried or not crosses(self.journal, app.name, app.release, hook):
+            return None
+        return (
+            f"goes back to before the irreversible hook `{shown_command(hook.command)}` of release {hook.release}: "
+            "what it did stays"
+        )
 
     def _removals(self, gone: list[str]) -> list[AppResult]:
         why_not = refusal(gone, len(self.applied), self.prune, unreadable=self.desired.unreadable)

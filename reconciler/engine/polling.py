@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from reconciler.host.git import Mirrors, RemoteRefs
 from reconciler.model.errors import ReconcilerError
@@ -26,8 +27,11 @@ def poll(mirrors: Mirrors, addresses: Iterable[str]) -> dict[str, RemoteRefs | R
 
     if len(wanted) <= 1:
         return {address: ask(address) for address in wanted}
+    context = copy_context()
     with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
-        return dict(zip(wanted, pool.map(ask, wanted), strict=True))
+        # threads look at the wish to end of the one that waits for them
+        answers = pool.map(lambda address: context.copy().run(ask, address), wanted)
+        return dict(zip(wanted, answers, strict=True))
 
 
 def fetch(mirrors: Mirrors, polled: Polled) -> dict[str, RemoteRefs | ReconcilerError]:
@@ -45,8 +49,10 @@ def fetch(mirrors: Mirrors, polled: Polled) -> dict[str, RemoteRefs | Reconciler
 
     if len(polled) <= 1:
         return {address: update((address, answer)) for address, answer in polled.items()}
+    context = copy_context()
     with ThreadPoolExecutor(POLLS_AT_ONCE) as pool:
-        return dict(zip(polled, pool.map(update, polled.items()), strict=True))
+        answers = pool.map(lambda entry: context.copy().run(update, entry), polled.items())
+        return dict(zip(polled, answers, strict=True))
 
 
 def refs_of(polled: Polled, address: str) -> RemoteRefs:

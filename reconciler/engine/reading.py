@@ -58,7 +58,9 @@ class Reader:
     _addresses: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
-        self.repository = ConfigRepository(self.configuration, self.host.mirrors, self.journal, self.config_address)
+        self.repository = ConfigRepository(
+            self.configuration, self.host.mirrors, self.journal, self.config_address, self.labels
+        )
 
     @property
     def fresh(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 import traceback
+from collections.abc import Mapping
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host.journal import EventRecord, Journal, ReleaseRecord, ReleaseState
@@ -12,24 +13,54 @@ from reconciler.model.errors import HostError, ReconcilerError, Retry, StageFail
 from reconciler.model.plan import AppPlan
 
 
-def record_verified(journal: Journal, app: DesiredApp, config_revision: str, plan: AppPlan, seconds: float) -> None:
-    """Move applied state to what was just verified; ``seconds`` is how long it took."""
+def record_verified(
+    journal: Journal,
+    app: DesiredApp,
+    config_revision: str,
+    plan: AppPlan,
+    seconds: float,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Move applied state to what was just verified; ``seconds`` is how long it took, ``more`` goes to the event."""
     release = _release(app, config_revision, ReleaseState.VERIFIED, seconds)
-    event = EventRecord(app.name, "verified", _sentence(app, plan), release.at, _detail(plan))
+    event = EventRecord(app.name, "verified", _sentence(app, plan), release.at, {**_detail(plan), **(more or {})})
     journal.record_verified(release, [stage.as_applied() for stage in app.stages], [event])
 
 
 def record_failure(
-    journal: Journal, app: DesiredApp, config_revision: str, plan: AppPlan, error: Exception, seconds: float
+    journal: Journal,
+    app: DesiredApp,
+    config_revision: str,
+    plan: AppPlan,
+    error: Exception,
+    seconds: float,
+    more: Mapping[str, object] | None = None,
 ) -> ReconcilerError:
     """Remember why a release failed; one that only git can mend is quarantined. Returns the error to report."""
     failure = as_reconciler_error(error)
     release = _release(app, config_revision, ReleaseState.FAILED, seconds, str(failure))
-    detail = {**_detail(plan), "tail": getattr(failure, "tail", ""), "hint": failure.hint}
+    detail = {**_detail(plan), **(more or {}), "tail": getattr(failure, "tail", ""), "hint": failure.hint}
     event = EventRecord(app.name, "failed", str(failure), release.at, detail)
     key = quarantine_key(app) if failure.retry is Retry.ON_CHANGE else None
     journal.record_failed(release, key, [event])
     return failure
+
+
+def record_superseded(
+    journal: Journal,
+    app: DesiredApp,
+    config_revision: str,
+    plan: AppPlan,
+    seconds: float,
+    more: Mapping[str, object] | None = None,
+) -> None:
+    """Remember that a newer commit ended an attempt after ``seconds``; it counts neither as failed nor as tried."""
+    release = _release(app, config_revision, ReleaseState.SUPERSEDED, seconds)
+    message = (
+        f"release {app.release} of commit {app.commit[:7]} was given up after {seconds:.1f} s for a newer commit"
+    )
+    detail = {**_detail(plan), **(more or {})}
+    journal.record_superseded(release, EventRecord(app.name, "superseded", message, release.at, detail))
 
 
 def _release(

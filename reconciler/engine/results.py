@@ -60,11 +60,16 @@ class AppResult:
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """One pass over all apps of this host; ``problems`` are sentences about the config repository as a whole."""
+    """One pass over all apps of this host.
+
+    ``problems`` are sentences about the config repository and the host as a whole, ``notes`` those that are worth
+    telling and no problem.
+    """
 
     revision: str
     apps: tuple[AppResult, ...]
     problems: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     error: ReconcilerError | None = None
     seconds: float = 0.0
 
@@ -90,6 +95,7 @@ class PassResult:
             "revision": self.revision,
             "apps": [app.as_json(with_diff=with_diff) for app in self.apps],
             "problems": list(self.problems),
+            "notes": list(self.notes),
             "error": None if self.error is None else str(self.error),
             "seconds": round(self.seconds, 3),
         }

@@ -102,6 +102,7 @@ def _status(
         last_error=record.last_error or record.quarantined_error,
         quarantined=record.quarantined_key is not None,
         suspended_reason=record.suspended_reason,
+        waiting_reason=record.waiting_reason,
         unreadable=unreadable,
         differences=sum(1 for _ in drift_of(record.app, applied, observer)),
     )

@@ -12,6 +12,8 @@ from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, refusal, remove_app
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.switching import left_over, retire_all_but
 from reconciler.host.layout import Layout
+from reconciler.host.open_sockets import listening_sockets
+from reconciler.host.releases import SOCKET_KINDS
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError
@@ -21,6 +23,7 @@ from reconciler.stages.vassal import vassal_of
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
 
+EMPEROR_SOCKET = "emperor.stats"
 HEADER_BYTES = 256
 """How much of a vassal's file is read to see who wrote it."""
 
@@ -42,6 +45,7 @@ def sweep(
     try:
         for app in left_over(host.layout, serving):
             retire_all_but(host, app, serving[app], REMOVAL_DRAIN_SECONDS)
+        remove_dead_sockets(host.layout)
         unknown = strays(host.layout, known)
         why_not = refusal(unknown, len(known) + len(unknown), prune, unreadable=desired.unreadable)
         if why_not is not None:
@@ -51,6 +55,19 @@ def sweep(
     except (ReconcilerError, OSError) as error:
         return (str(as_reconciler_error(error)),)
     return ()
+
+
+def remove_dead_sockets(layout: Layout) -> None:
+    """Remove the sockets of vassals that were killed; one that ends by itself, or still drains, takes them along."""
+    with os.scandir(layout.vassals) as entries:
+        there = {entry.name.removesuffix(".ini") for entry in entries}
+    with os.scandir(layout.run) as entries:
+        names = [entry.name for entry in entries if entry.name.rpartition(".")[2] in SOCKET_KINDS]
+    left = [name for name in names if name.rpartition(".")[0] not in there and name != EMPEROR_SOCKET]
+    if left and (listening := listening_sockets()) is not None:
+        for name in left:
+            if str(layout.run / name) not in listening:
+                (layout.run / name).unlink(missing_ok=True)
 
 
 def strays(layout: Layout, known: Container[str]) -> list[str]:

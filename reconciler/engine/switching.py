@@ -9,19 +9,28 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.hooks import Hooks, already_done, not_switched_back
+from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.verifying import probe_candidate, probe_public
-from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.files import size_of
+from reconciler.host.interruption import stop_if_interrupted, to_the_end
 from reconciler.host.layout import Layout
-from reconciler.host.releases import public_release, remove_release, remove_vassal, switch, vassals_of, write_vassal
+from reconciler.host.releases import (
+    public_release,
+    remove_release,
+    remove_sockets,
+    remove_vassal,
+    switch,
+    vassals_of,
+    write_vassal,
+)
 from reconciler.host.services import Host
 from reconciler.host.uwsgi import drain, wait_until_ready
-from reconciler.model.errors import CommandFailed, HostError, ReconcilerError, StageFailed, VerificationFailed
+from reconciler.model.errors import HostError, ReconcilerError, Retry, VerificationFailed
+from reconciler.model.manifest import Moment
 from reconciler.model.stage import AppliedStage, StageName, release_of
-from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.vassal import vassal_name, vassal_of
 
-HOOK_SECONDS = 600.0
 PUT_BACK_SECONDS = 30.0
 """How long a pass waits for the old release of ``touch`` to serve again."""
 
@@ -34,11 +43,14 @@ class Switch:
     app: DesiredApp
     applied: Mapping[StageName, AppliedStage]
     say: Callable[[str], None]
-    hooks: bool
+    hooks: Hooks
     deadline: float = field(init=False)
     started: bool = field(init=False, default=False)
+    before: str | None = field(init=False)
+    visited: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
+        self.before = self._release_before()
         self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
 
     @property
@@ -56,7 +68,10 @@ class Switch:
         self.started = True
         try:
             # before the candidate starts: its probes, and often its import, need the database that a migration makes
-            self._run_hooks(self.app.manifest.spec.hooks.before_switch, "beforeSwitch")
+            with to_the_end():
+                # a hook changes what lies outside, and nobody could take back a half of that
+                self.hooks.run(Moment.BEFORE_SWITCH)
+            stop_if_interrupted()
             log_position = size_of(self.layout.app_log(self.app.name))
             self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
             self.host.emperor.ensure_running()
@@ -72,15 +87,17 @@ class Switch:
                 deadline=self.deadline,
             )
             probe_candidate(self.host, self.app, self.vassal, self.deadline, log_position)
-        except BaseException:
-            self._take_back_candidate()
+            stop_if_interrupted()
+        except BaseException as error:
+            with to_the_end():
+                self._give_up(error, site_was_installed=False)
             raise
 
     def take_over(self, *, install_site: bool, verified: Callable[[], None]) -> None:
         """Move traffic and prove it through nginx; on failure move it back."""
-        before = public_release(self.layout, self.app.name)
         # a site must never lead to nothing: the first link comes before the site, a later one after it
-        first = before is None
+        first = self.before is None
+        self.visited = True
         log_position = size_of(self.layout.app_log(self.app.name))
         if not self.started:
             self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
@@ -95,9 +112,9 @@ class Switch:
                 switch(self.layout, self.app.name, self.app.release)
             probe_public(self.host, self.app, self.deadline, log_position)
             if self.started:
-                self._run_hooks(self.app.manifest.spec.hooks.after_switch, "afterSwitch")
-        except BaseException:
-            self._switch_back(before, site_was_installed=install_site)
+                self.hooks.run(Moment.AFTER_SWITCH)
+        except BaseException as error:
+            self._give_up(error, site_was_installed=install_site)
             raise
         verified()
 
@@ -105,25 +122,47 @@ class Switch:
         """Let the vassals of earlier releases finish their requests, then end them."""
         retire_all_but(self.host, self.app.name, self.vassal, self.app.manifest.spec.uwsgi.drain.total_seconds())
 
-    def _run_hooks(self, commands: tuple[str, ...], kind: str) -> None:
-        spec = self.app.manifest.spec
-        folder = app_folder(self.layout, spec, self.app.digests)
-        environment = environment_folder(self.layout, self.app.digests)
-        home = self.layout.shared(self.app.name) / ".home"
-        for command in commands if self.hooks else ():
-            home.mkdir(parents=True, exist_ok=True)
-            self.say(f"{kind}: $ {command}")
-            env = {
-                **app_environment(spec.env, environment, os.environ, home),
-                "RECONCILER_APP": self.app.name,
-                "RECONCILER_RELEASE": self.app.release,
-            }
-            try:
-                run_app_command(
-                    command, kind=f"{kind} hook", folder=folder, env=env, say=self.say, timeout=HOOK_SECONDS
-                )
-            except CommandFailed as error:
-                raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
+    def _release_before(self) -> str | None:
+        """The release that traffic goes back to: the one that has it; where an attempt was cut short, the applied.
+
+        The release itself where there is no other; ``None`` before the first one.
+        """
+        linked = public_release(self.layout, self.app.name)
+        applied = self.applied.get(StageName.VASSAL)
+        if linked != self.app.release or applied is None:
+            return linked
+        vassal, release = vassal_of(self.app.name, applied), release_of(applied.digest)
+        stands = (self.layout.vassals / f"{vassal}.ini").exists()
+        return release if stands and self.layout.release(self.app.name, release).is_dir() else linked
+
+    @property
+    def _has_taken_over(self) -> bool:
+        """Whether going back would take traffic from this release: by the link, or as the one vassal of ``touch``."""
+        if self.before in (None, self.app.release):
+            return False
+        if public_release(self.layout, self.app.name) == self.app.release:
+            return True
+        applied = self.applied.get(StageName.VASSAL)
+        if applied is None or vassal_of(self.app.name, applied) != self.vassal:
+            return False
+        return not self._runs_already(applied)
+
+    def _give_up(self, error: BaseException, *, site_was_installed: bool) -> None:
+        """Go back to what served before, except across an irreversible hook; the error says what was done."""
+        crossed = self.hooks.crossed_by(self.before) if self._has_taken_over else None
+        failure = as_reconciler_error(error) if isinstance(error, Exception) else None
+        if crossed is None:
+            self._switch_back(site_was_installed=site_was_installed)
+            if failure is not None and (done := self.hooks.irreversible) is not None:
+                failure.message += already_done(done)
+        elif failure is not None:
+            failure.message += not_switched_back(self.app.release, self.before or "", crossed)
+            again = "the next pass proves it again"
+            if failure.retry is Retry.ON_CHANGE:
+                again = f"commit a correction, or run `reconciler retry {self.app.name}` once the cause is gone"
+            failure.hint = f"{failure.hint}; {again}" if failure.hint else again
+        if failure is not None and failure is not error:
+            raise failure from error
 
     def _take_back_candidate(self) -> None:
         applied = self.applied.get(StageName.VASSAL)
@@ -136,17 +175,17 @@ class Switch:
         remove_vassal(self.layout, self.vassal)
         remove_release(self.layout, self.app.name, self.app.release)
         with suppress(HostError):
-            if (process := self.host.emperor.loading(self.vassal)) is not None:
-                self.host.emperor.end_loading(self.vassal, process)
+            # no visitor waits for one that loads, nor for the answer to a probe that hangs
+            if self.host.emperor.kill_if_stuck(self.vassal, visited=self.visited):
+                remove_sockets(self.layout, self.vassal)
             self.host.emperor.wake()
 
     def _put_back(self, applied: AppliedStage) -> None:
         """Have the one vassal of ``touch`` run what was applied again, and wait for it: until then nobody serves."""
         emperor, name = self.host.emperor, self.app.name
-        with suppress(OSError):
-            # a hook that fails does so before the vassal is touched
-            if (self.layout.vassals / f"{self.vassal}.ini").read_text("utf-8") == applied.files[f"{name}.ini"]:
-                return
+        # a hook that fails does so before the vassal is touched
+        if self._runs_already(applied):
+            return
         with suppress(HostError):
             process = emperor.loading(self.vassal)
             write_vassal(self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"])
@@ -162,6 +201,13 @@ class Switch:
                     self._wait_until_ready(release_of(applied.digest), deadline)
                     return
 
+    def _runs_already(self, applied: AppliedStage) -> bool:
+        """Whether the one vassal of ``touch`` has the file that was applied."""
+        with suppress(OSError):
+            text = (self.layout.vassals / f"{self.vassal}.ini").read_text("utf-8")
+            return text == applied.files[f"{self.app.name}.ini"]
+        return False
+
     def _wait_until_ready(self, release: str, deadline: float) -> None:
         log = self.layout.app_log(self.app.name)
         wait_until_ready(
@@ -175,7 +221,7 @@ class Switch:
             deadline=deadline,
         )
 
-    def _switch_back(self, before: str | None, *, site_was_installed: bool) -> None:
+    def _switch_back(self, *, site_was_installed: bool) -> None:
         if site_was_installed:
             applied = self.applied.get(StageName.NGINX)
             name = f"{self.app.name}.conf"
@@ -183,10 +229,10 @@ class Switch:
                 self.host.nginx.install({name: applied.files[name] if applied is not None else None})
             except ReconcilerError as error:
                 self.say(f"the old site file could not be put back: {error}")
-        if before is None:
+        if self.before is None:
             self.layout.public_link(self.app.name).unlink(missing_ok=True)
-        elif before != self.app.release:
-            switch(self.layout, self.app.name, before)
+        elif self.before != self.app.release:
+            switch(self.layout, self.app.name, self.before)
         if self.started:
             self._take_back_candidate()
 

@@ -9,7 +9,7 @@ from reconciler.host.processes import Limits, Result, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut
 
 COMMAND_SECONDS = 1_800.0
-"""The longest that one build command, static command or hook may take."""
+"""The longest that one build command or static command may take."""
 CPU_SECONDS = 3_600
 FILE_BYTES = 8 * 1024**3
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -47,17 +47,26 @@ def run_app_command(
     env: Mapping[str, str],
     say: Callable[[str], None],
     timeout: float = COMMAND_SECONDS,
+    on_output: Callable[[bytes], None] | None = None,
 ) -> Result:
     """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds, ``kind`` its name in errors.
 
     The command goes to a shell word by word as its author wrote it: it is the author's program, with the author's
-    rights. Raises :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
+    rights. ``on_output`` gets every byte that it prints. Raises
+    :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
     """
     limits = Limits(cpu_seconds=CPU_SECONDS, file_bytes=FILE_BYTES)
-    what = f"the {kind} `{_shown(command)}`"
+    what = f"the {kind} `{shown_command(command)}`"
     try:
         return run(
-            ["/bin/sh", "-c", command], timeout=timeout, cwd=folder, env=env, limits=limits, what=what, on_line=say
+            ["/bin/sh", "-c", command],
+            timeout=timeout,
+            cwd=folder,
+            env=env,
+            limits=limits,
+            what=what,
+            on_line=say,
+            on_output=on_output,
         )
     except CommandFailed as error:
         if isinstance(error, CommandTimedOut):
@@ -67,6 +76,7 @@ def run_app_command(
         raise
 
 
-def _shown(command: str) -> str:
+def shown_command(command: str) -> str:
+    """A command in one line, cut short."""
     line = " ".join(command.split())
     return line if len(line) <= SHOWN_CHARACTERS else f"{line[:SHOWN_CHARACTERS]}…"

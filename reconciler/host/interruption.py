@@ -84,7 +84,7 @@ def left_behind_if_interrupted(ask: Callable[[], _Value]) -> _Value:
     def run() -> None:
         try:
             answer.set_result(ask())
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+        except BaseException as error:
             answer.set_exception(error)
 
     threading.Thread(target=run, name="ask", daemon=True).start()

@@ -114,6 +114,10 @@ class Layout:
         """What the app and its uWSGI processes print."""
         return self.logs / f"{app}.log"
 
+    def hooks_log(self, app: str) -> Path:
+        """What the app's hooks print, each run between two lines that say which it was and how it ended."""
+        return self.logs / f"{app}.hooks.log"
+
     def create(self) -> None:
         """Make the folders that are missing."""
         for folder in (

@@ -22,7 +22,7 @@ def state_lock(layout: Layout) -> Iterator[None]:
             holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             raise StateLocked(
                 f"another reconciler (process {holder}) works on {layout.root}",
-                hint="wait for it to end, or stop it: `reconciler status` shows what it does",
+                hint="wait for it to end, or end that process",
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import httpx
 
+from reconciler.host.interruption import left_behind_if_interrupted
 from reconciler.host.ports import listen_address, reachable_address
 from reconciler.model.errors import VerificationFailed
 from reconciler.model.manifest import Probe
@@ -82,13 +83,18 @@ def _probe(
     sent = {"Host": host_header, "User-Agent": "reconciler-probe", "Accept": "*/*", "Connection": "close", **headers}
     # the path goes out byte for byte; as part of an URL, httpx would tidy it up
     extensions = {"timeout": _timeouts(deadline), "target": probe.path.encode("ascii")}
-    with _answering(what, started), httpx.Client(transport=transport, trust_env=False) as client:
-        request = httpx.Request("GET", base, headers=sent, extensions=extensions)
-        response = client.send(request, stream=True, follow_redirects=False)
-        try:
-            body = _read(response, deadline)
-        finally:
-            response.close()
+
+    def ask() -> tuple[httpx.Response, bytes]:
+        with httpx.Client(transport=transport, trust_env=False) as client:
+            request = httpx.Request("GET", base, headers=sent, extensions=extensions)
+            response = client.send(request, stream=True, follow_redirects=False)
+            try:
+                return response, _read(response, deadline)
+            finally:
+                response.close()
+
+    with _answering(what, started):
+        response, body = left_behind_if_interrupted(ask)
     result = ProbeResult(
         response.status_code,
         {name.lower(): value for name, value in response.headers.items()},

@@ -58,17 +58,21 @@ def run(
     limits: Limits | None = None,
     what: str | None = None,
     on_line: Callable[[str], None] | None = None,
+    on_output: Callable[[bytes], None] | None = None,
 ) -> Result:
     """Run ``command`` to its end and return what it printed.
 
     ``timeout`` is in seconds; ``env`` is the whole environment (``None``: this process's own). ``what`` names the
-    program in errors. ``on_line`` sees every line of both streams while the program runs.
+    program in errors. While the program runs, ``on_line`` sees every line of both streams, the last one only with its
+    line break, and ``on_output`` every byte in order; with it, the result's standard output has both streams.
 
     Raises :class:`CommandFailed` on a status other than 0, :class:`CommandTimedOut` after the limit, and
     :class:`HostError` when the program is not there.
     """
     stop_if_interrupted()
     arguments = tuple(str(part) for part in command)
+    listeners = [] if on_line is None else [_by_line(on_line)]
+    listeners += [] if on_output is None else [on_output]
     started = time.monotonic()
     try:
         process = subprocess.Popen(
@@ -77,7 +81,8 @@ def run(
             env=None if env is None else dict(env),
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            # two pipes would lose the order of what was printed
+            stderr=subprocess.PIPE if on_output is None else subprocess.STDOUT,
             start_new_session=True,
         )
     except FileNotFoundError as error:
@@ -89,7 +94,7 @@ def run(
         if limits is not None:
             _apply(limits, process.pid)
         try:
-            stdout, tail = _collect(process, stdin, started + timeout, on_line)
+            stdout, tail = _collect(process, stdin, started + timeout, listeners)
         except TimeoutError as error:
             end_group(process.pid)
             raise CommandTimedOut(arguments, timeout, str(error), what=what) from None
@@ -135,18 +140,21 @@ def _apply(limits: Limits, process: int) -> None:
 
 
 def _collect(
-    process: subprocess.Popen[bytes], stdin: bytes | None, deadline: float, on_line: Callable[[str], None] | None
+    process: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    deadline: float,
+    listeners: Sequence[Callable[[bytes], None]],
 ) -> tuple[bytes, str]:
     """Read both streams until they end; TimeoutError carries the tail of what came until then."""
-    if process.stdout is None or process.stderr is None:
+    if process.stdout is None:
         raise RuntimeError("the streams of a program are always pipes")
     stdout = bytearray()
     tail = bytearray()
-    pending = bytearray()
     written = 0
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        selector.register(process.stderr, selectors.EVENT_READ)
+        if process.stderr is not None:
+            selector.register(process.stderr, selectors.EVENT_READ)
         if process.stdin is not None:
             os.set_blocking(process.stdin.fileno(), False)
             selector.register(process.stdin, selectors.EVENT_WRITE)
@@ -167,16 +175,27 @@ def _collect(
                 if stream is process.stdout and len(stdout) < OUTPUT_LIMIT_BYTES:
                     stdout += chunk
                 tail = (tail + chunk)[-TAIL_BYTES:]
-                if on_line is not None:
-                    pending += chunk
-                    *lines, rest = pending.split(b"\n")
-                    pending = bytearray(rest[-TAIL_BYTES:])
-                    for line in lines:
-                        on_line(line.decode("utf-8", "replace"))
+                for listener in listeners:
+                    listener(chunk)
             if selector.get_map() and process.poll() is not None and not _readable(selector):
                 # a grandchild still holds the pipe; the program itself has ended
                 break
     return bytes(stdout), _text(tail)
+
+
+def _by_line(on_line: Callable[[str], None]) -> Callable[[bytes], None]:
+    """Hears chunks, and tells whole lines."""
+    pending = bytearray()
+
+    def listen(chunk: bytes) -> None:
+        nonlocal pending
+        pending += chunk
+        *lines, rest = pending.split(b"\n")
+        pending = bytearray(rest[-TAIL_BYTES:])
+        for line in lines:
+            on_line(line.decode("utf-8", "replace"))
+
+    return listen
 
 
 def _feed(selector: selectors.BaseSelector, stream: IO[bytes], stdin: bytes, written: int) -> int:

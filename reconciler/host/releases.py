@@ -10,6 +10,7 @@ from reconciler.host.layout import Layout
 
 INI_MODE = 0o644
 ENVIRONMENT_MODE = 0o600
+SOCKET_KINDS = ("web", "http", "stats")
 
 
 def release_target(app: str, release: str) -> str:
@@ -38,6 +39,12 @@ def remove_vassal(layout: Layout, vassal: str) -> bool:
     ini.unlink(missing_ok=True)
     (layout.vassals / f"{vassal}.env").unlink(missing_ok=True)
     return existed
+
+
+def remove_sockets(layout: Layout, vassal: str) -> None:
+    """Remove the sockets of a vassal that was killed; one that ends by itself takes them along."""
+    for kind in SOCKET_KINDS:
+        layout.socket(vassal, kind).unlink(missing_ok=True)
 
 
 def remove_release(layout: Layout, app: str, release: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from array import array
 from pathlib import Path
 
 from reconciler.host.layout import Layout
@@ -9,6 +11,9 @@ from reconciler.model.stage import AppliedStage, Difference, DifferenceKind, Obs
 
 WHOLE = {StageName.BUILD: "environment/bin/python"}
 """A path in an output that proves more than its folder does: an environment dies with its interpreter."""
+
+BLOCK_BYTES = 512
+"""The unit of ``st_blocks``."""
 
 
 def output_is_whole(layout: Layout, stage: StageName, digest: str) -> bool:
@@ -27,6 +32,33 @@ def observe_output(
     if output_is_whole(layout, stage, applied.digest):
         return Observation(exists)
     return Observation(exists, (missing(layout.output(stage, applied.digest)),))
+
+
+def disk_usage(folder: Path) -> tuple[int, array[int], array[int]]:
+    """What a folder takes on disk: bytes that are its own; inodes of files with several names, and their bytes.
+
+    An environment's files are hard links into uv's cache and into other environments: whoever adds outputs up counts
+    each inode once.
+    """
+    own = os.lstat(folder).st_blocks * BLOCK_BYTES
+    inodes, sizes = array("Q"), array("Q")
+    seen: set[int] = set()
+    waiting = [os.fspath(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                status = entry.stat(follow_symlinks=False)
+                size = status.st_blocks * BLOCK_BYTES
+                if entry.is_dir(follow_symlinks=False):
+                    own += size
+                    waiting.append(entry.path)
+                elif status.st_nlink == 1:
+                    own += size
+                elif status.st_ino not in seen:
+                    seen.add(status.st_ino)
+                    inodes.append(status.st_ino)
+                    sizes.append(size)
+    return own, inodes, sizes
 
 
 def missing(path: Path) -> Difference:

@@ -152,6 +152,21 @@ class Emperor:
             with suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
 
+    def kill_if_stuck(self, vassal: str, *, visited: bool) -> bool:
+        """Kill a vassal that has lost its file and would go on for long: it loads the app, or answers a request of
+        nobody's but ours (not ``visited``). Returns whether it was killed; it leaves its sockets behind then.
+        """
+        idle = visited
+        with suppress(HostError):
+            # asked first: it answers no more once the Emperor, which looks when it is asked, has told it to end
+            idle = idle or self.vassal_stats(vassal).idle
+        state = self.stats().vassals.get(vassal)
+        if state is None or state.pid <= 1 or (idle and state.accepting):
+            return False
+        with suppress(ProcessLookupError):
+            os.kill(state.pid, signal.SIGKILL)
+        return True
+
     def _command(self) -> tuple[str, ...]:
         return (
             str(self.binary),

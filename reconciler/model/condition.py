@@ -40,6 +40,7 @@ class ConditionReason(StrEnum):
     FAILED = "Failed"
     QUARANTINED = "Quarantined"
     SUSPENDED = "Suspended"
+    WAITING = "Waiting"
     CONFIGURATION_UNREADABLE = "ConfigurationUnreadable"
 
     AS_APPLIED = "AsApplied"
@@ -61,6 +62,7 @@ REASON_DOCUMENTATION = {
     ConditionReason.FAILED: "the last attempt failed and is tried again with the next pass",
     ConditionReason.QUARANTINED: "the release failed and is tried again when git changes or a person says `retry`",
     ConditionReason.SUSPENDED: "a person suspended the app",
+    ConditionReason.WAITING: "the app waits, such as for another one that it depends on; the message says what for",
     ConditionReason.CONFIGURATION_UNREADABLE: "the config repository could not be read at the last pass",
     ConditionReason.AS_APPLIED: "files, links and folders are as they were applied",
     ConditionReason.DIFFERENCES_FOUND: "`reconciler drift` prints the differences",
@@ -111,6 +113,7 @@ class Standing:
     last_error: str | None = None
     quarantined: bool = False
     suspended_reason: str | None = None
+    waiting_reason: str | None = None
     unreadable: str | None = None
     differences: int = 0
 
@@ -139,8 +142,12 @@ def _ready(standing: Standing) -> Condition:
 
 def _reconciled(standing: Standing) -> Condition:
     kind = ConditionType.RECONCILED
-    if standing.suspended_reason is not None:
-        return _condition(kind, False, ConditionReason.SUSPENDED, standing.suspended_reason)
+    for reason, why in (
+        (ConditionReason.SUSPENDED, standing.suspended_reason),
+        (ConditionReason.WAITING, standing.waiting_reason),
+    ):
+        if why is not None:
+            return _condition(kind, False, reason, why)
     if standing.quarantined:
         message = standing.last_error or "the release failed before"
         return _condition(kind, False, ConditionReason.QUARANTINED, message)

@@ -48,6 +48,13 @@ class Encoding(StrEnum):
     ZSTD = "zstd"
 
 
+class Moment(StrEnum):
+    """When a hook runs."""
+
+    BEFORE_SWITCH = "beforeSwitch"
+    AFTER_SWITCH = "afterSwitch"
+
+
 @dataclass(frozen=True, slots=True)
 class Metadata:
     """The name of the app, and labels for people."""
@@ -182,14 +189,39 @@ class Nginx:
 
 
 @dataclass(frozen=True, slots=True)
+class Hook:
+    """One command around the switch. An ``irreversible`` one makes an automatic switch back refuse to cross it."""
+
+    __pydantic_config__ = STRICT
+    command: Annotated[fields.Command, about("A line for /bin/sh, in the release's folder and environment.")]
+    timeout: Annotated[fields.Timeout, about("How long the command may take, such as 10m.")] = timedelta(minutes=10)
+    irreversible: Annotated[
+        StrictBool,
+        about("Whether releases from before it must not come back by themselves once it has run."),
+    ] = False
+
+
+HookOrCommand = Annotated[
+    Annotated[fields.Command, Tag(fields.TEXT_TAG)] | Annotated[Hook, Tag(fields.MAPPING_TAG)],
+    Discriminator(fields.text_or_mapping),
+]
+"""A hook with its settings, or only its command."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hooks:
     """Commands that run once per release, before and after traffic moves to it."""
 
     __pydantic_config__ = STRICT
     before_switch: Annotated[
-        tuple[fields.Command, ...], about("Commands that run before traffic moves, such as migrations.")
+        tuple[HookOrCommand, ...], about("Commands that run before traffic moves, such as migrations.")
     ] = ()
-    after_switch: Annotated[tuple[fields.Command, ...], about("Commands that run once traffic has moved.")] = ()
+    after_switch: Annotated[tuple[HookOrCommand, ...], about("Commands that run once traffic has moved.")] = ()
+
+    def at(self, moment: Moment) -> tuple[Hook, ...]:
+        """The hooks of one moment, in order, each with its settings."""
+        entries = self.before_switch if moment is Moment.BEFORE_SWITCH else self.after_switch
+        return tuple(Hook(entry) if isinstance(entry, str) else entry for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +262,10 @@ class Spec:
         dict[str, fields.Line],
         about("Labels that a host must carry to run the app; without any, every host runs it."),
     ] = field(default_factory=dict)
+    depends_on: Annotated[
+        tuple[fields.Name, ...],
+        about("Apps whose present revision must be verified before this app is changed."),
+    ] = ()
     build: Annotated[Build, about("How the app's environment is made.")] = Build()
     static: Annotated[tuple[StaticFolder, ...], about("Folders of files that nginx serves by itself.")] = ()
     shared: Annotated[

@@ -71,6 +71,7 @@ def check_manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _static(_items(spec.get("static")))
     yield from _shared(_items(spec.get("shared")), _items(spec.get("static")))
     yield from _server_names(_items(_mapping(spec.get("nginx")).get("serverNames")))
+    yield from _depends_on(_items(spec.get("dependsOn")), _mapping(data.get("metadata")).get("name"))
     yield from _environment(_mapping(spec.get("env")))
     for option in _mapping(_mapping(spec.get("uwsgi")).get("options")):
         instead = uwsgi_options.refusal(option)
@@ -187,6 +188,18 @@ def _server_names(names: list[Any]) -> Iterator[Finding]:
         if name.lower() in known:
             yield ("spec", "nginx", "serverNames", number), f"{name[:80]!r} is given twice"
         known.setdefault(name.lower(), number)
+
+
+def _depends_on(names: list[Any], own: object) -> Iterator[Finding]:
+    known: dict[str, int] = {}
+    for number, name in enumerate(names):
+        if _text(name) is None:
+            continue
+        if name == own:
+            yield ("spec", "dependsOn", number), f"{name[:80]!r} is this app itself, which cannot wait for itself"
+        elif name in known:
+            yield ("spec", "dependsOn", number), f"{name[:80]!r} is given twice"
+        known.setdefault(name, number)
 
 
 def _environment(variables: Mapping[str, Any]) -> Iterator[Finding]:

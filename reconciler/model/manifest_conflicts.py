@@ -75,8 +75,11 @@ def _conflicts_in(group: list[ServerClaim], port: int) -> Iterator[Problem]:
 def _meet(one: ServerClaim, other: ServerClaim) -> bool:
     if one.app == other.app:
         return False
-    # a host has one value for a label, so that two values of one label never meet
-    mine, theirs = one.placement, other.placement
+    return can_meet(one.placement, other.placement)
+
+
+def can_meet(mine: Mapping[str, str], theirs: Mapping[str, str]) -> bool:
+    """Whether a host can carry the labels of both placements: it has one value for a label."""
     return all(mine[label] == theirs[label] for label in mine.keys() & theirs.keys())
 
 

@@ -19,6 +19,7 @@ from reconciler.model.fields import NAME_PATTERN
 from reconciler.model.manifest import Manifest
 from reconciler.model.manifest_checks import check_manifest, unbuilt_keys
 from reconciler.model.manifest_conflicts import NameClaim, ServerClaim, name_conflicts, server_conflicts
+from reconciler.model.manifest_dependencies import DependencyClaim, dependency_conflicts
 from reconciler.model.schemas import Schema, json_schema
 from reconciler.model.validation_sentences import DOCUMENT_PROBLEMS, found, problems_of
 from reconciler.model.yaml_documents import Document, field_name
@@ -38,6 +39,7 @@ class Placed:
     line: int
     document: int
     servers: tuple[ServerClaim, ...] = ()
+    dependencies: tuple[DependencyClaim, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,15 @@ class ManifestSet:
     unnamed_problems: bool = False
 
 
-def read_manifests(files: Mapping[str, bytes], *, port: int | None = None) -> ManifestSet:
+def read_manifests(
+    files: Mapping[str, bytes], *, port: int | None = None, labels: Mapping[str, str] | None = None
+) -> ManifestSet:
     """Read all files, by their names in the repository. Raises nothing: mistakes are in the result.
 
-    ``port`` is the one port that serves all apps, where there is one (the embedded profile's ``http.port``).
+    ``port`` is the one port that serves all apps, where there is one (the embedded profile's ``http.port``);
+    ``labels`` are those of the host that the manifests are read for, where it is one host.
     """
-    return combine((read_manifest_file(name, files[name]) for name in sorted(files)), port=port)
+    return combine((read_manifest_file(name, files[name]) for name in sorted(files)), port=port, labels=labels)
 
 
 def read_manifest_file(name: str, text: bytes) -> FileReading:
@@ -99,13 +104,21 @@ def read_manifest_file(name: str, text: bytes) -> FileReading:
     return FileReading(name, tuple(placed), tuple(problems), tuple(names), unnamed)
 
 
-def combine(readings: Iterable[FileReading], *, port: int | None = None) -> ManifestSet:
-    """All files together: mistakes of single files, and apps that cannot live beside each other."""
+def combine(
+    readings: Iterable[FileReading], *, port: int | None = None, labels: Mapping[str, str] | None = None
+) -> ManifestSet:
+    """All files together: mistakes of single files, apps that cannot live beside each other or wait in vain."""
     readings = tuple(readings)
     problems = [problem for reading in readings for problem in reading.problems]
     problems += name_conflicts(claim for reading in readings for claim in reading.names)
     everything = [placed for reading in readings for placed in reading.placed]
     problems += server_conflicts((claim for placed in everything for claim in placed.servers), port=port)
+    problems += dependency_conflicts(
+        [claim for placed in everything for claim in placed.dependencies],
+        {claim.app for reading in readings for claim in reading.names},
+        {placed.manifest.name: placed.manifest.spec.placement for placed in everything},
+        labels=labels,
+    )
     problems.sort(key=lambda problem: (problem.file, problem.line, not problem.field, problem.field, problem.message))
     held: dict[str, list[Problem]] = {}
     for problem in problems:
@@ -162,7 +175,8 @@ def _read_document(document: Document, file: str) -> tuple[Placed | None, list[P
     if manifest is None or problems:
         return None, problems
     servers = tuple(_servers(manifest, document, file))
-    return Placed(manifest, file, document.line(()), document.number, servers), []
+    dependencies = tuple(_dependencies(manifest, document, file))
+    return Placed(manifest, file, document.line(()), document.number, servers, dependencies), []
 
 
 def _with_written_environment(document: Document) -> dict[str, Any]:
@@ -190,6 +204,12 @@ def _servers(manifest: Manifest, document: Document, file: str) -> Iterable[Serv
         line = document.line(path)
         placement = manifest.spec.placement
         yield ServerClaim(manifest.name, file, line, field_name(path), name, nginx.listen, placement)
+
+
+def _dependencies(manifest: Manifest, document: Document, file: str) -> Iterable[DependencyClaim]:
+    for number, on in enumerate(manifest.spec.depends_on):
+        path = ("spec", "dependsOn", number)
+        yield DependencyClaim(manifest.name, file, document.line(path), field_name(path), on)
 
 
 def _shortened(problems: list[Problem]) -> list[Problem]:

@@ -102,6 +102,7 @@ def site_context(facts: Facts) -> dict[str, object]:
             }
             for number, folder in enumerate(spec.static)
         ],
+        "old_assets": str(layout.old_assets(facts.app)),
         "uwsgi_socket": f"{public}/web",
         "http2": "http2" in capabilities,
         "features": sorted(capabilities),

@@ -20,12 +20,15 @@ def command(
     nginx: Annotated[
         bool, typer.Option("--nginx", help="nginx's error and access log in place of the app's.")
     ] = False,
+    hooks: Annotated[
+        bool, typer.Option("--hooks", help="What the hooks of its releases printed in place of the app's log.")
+    ] = False,
 ) -> int:
     """Show what an app and its uWSGI processes print."""
     from reconciler.cli.log_reading import app_logs, follow_files, last_lines  # noqa: PLC0415  not for wrong options
     from reconciler.cli.views.lines import without_commands  # noqa: PLC0415
 
-    files = app_logs(invocation_of(context).installation(), app, nginx=nginx)
+    files = app_logs(invocation_of(context).installation(), app, nginx=nginx, hooks=hooks)
     terminal = sys.stdout.isatty()
 
     def write(text: str) -> None:
@@ -33,10 +36,12 @@ def command(
         sys.stdout.write(without_commands(text) if terminal else text)
         sys.stdout.flush()
 
+    places = {}
     for file in files:
         if len(files) > 1:
             write(f"==> {file} <==\n")
-        write(last_lines(file, lines))
+        text, places[file] = last_lines(file, lines)
+        write(text)
     if follow:
-        follow_files(files, write)
+        follow_files(places, write)
     return 0

@@ -14,6 +14,7 @@ from reconciler.host.journal import ReleaseRecord, ReleaseState
 STATE_STYLES = {
     ReleaseState.VERIFIED: Style.GOOD,
     ReleaseState.FAILED: Style.BAD,
+    ReleaseState.SUPERSEDED: Style.WARNING,
     ReleaseState.REMOVED: Style.WARNING,
 }
 STATE_CHARACTERS = max(len(state) for state in ReleaseState)

@@ -30,6 +30,7 @@ def summary_lines(result: PassResult, urls: Mapping[str, str]) -> list[Line]:
     width = max((len(app.app) for app in shown), default=0)
     lines = [part for app in shown for part in _app(app, width, urls.get(app.app))]
     lines += [warning_line(problem) for problem in problems_of_nobody(result)]
+    lines += [line(Part("note:", Style.HINT), f" {note}") for note in result.notes]
     if result.error is not None:
         return [*lines, *error_with_tail(result.error)]
     return [*lines, _conclusion(result)]

@@ -70,6 +70,7 @@ def _changed_app(app: AppResult) -> list[Line]:
             Part(f"  {', '.join(notes)}" if notes else "", Style.FAINT),
         )
     ]
+    lines += indented([styled(app.note, Style.WARNING)] if app.note else [])
     return lines + indented(part for change in app.plan.changes for part in _change(change))
 
 

@@ -7,17 +7,25 @@ import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
 from reconciler.host.journal.migrations import migrate
-from reconciler.host.journal.records import AppRecord, EventRecord, PassRecord, ReleaseRecord, ReleaseState
+from reconciler.host.journal.records import (
+    AppRecord,
+    EventRecord,
+    HookRecord,
+    PassRecord,
+    ReleaseRecord,
+    ReleaseState,
+)
 from reconciler.model.errors import JournalError
 from reconciler.model.stage import AppliedStage, StageName
 
 JOURNAL_BUSY_MS = 5_000
 APP_COLUMNS = ", ".join(column.name for column in fields(AppRecord))
+HOOK_COLUMNS = ", ".join(column.name for column in fields(HookRecord))
 
 
 class Journal:
@@ -151,6 +159,10 @@ class Journal:
             statements.append(_insert_release(release))
         self._write(statements)
 
+    def record_superseded(self, release: ReleaseRecord, event: EventRecord) -> None:
+        """Record an attempt that was given up for a newer one; what is known of the app stays."""
+        self._write([_insert_release(release), _insert_event(event)])
+
     def record_error(self, app: str, error: str | None) -> None:
         """Remember an app's last error, or that it is over."""
         self._write([_upsert(app, last_error=error)])
@@ -158,6 +170,10 @@ class Journal:
     def record_suspended(self, app: str, reason: str | None) -> None:
         """Remember why an app is suspended, or that it no longer is."""
         self._write([_upsert(app, suspended_reason=reason)])
+
+    def record_waiting(self, app: str, reason: str | None) -> None:
+        """Remember what an app waits for, or that it no longer does."""
+        self._write([_upsert(app, waiting_reason=reason)])
 
     def record_removed(self, app: str, event: EventRecord) -> None:
         """Forget what was applied for an app that was removed; its history stays."""
@@ -172,8 +188,8 @@ class Journal:
     def forget(self, app: str) -> int:
         """Drop everything that is remembered of an app; returns how many attempts to deploy it that were."""
         attempts = next(self._rows("SELECT count(*) FROM releases WHERE app = ?", (app,)))[0]
-        tables = ("applied", "apps", "releases", "events")
-        self._write([(f"DELETE FROM {table} WHERE app = ?", (app,)) for table in tables])  # noqa: S608
+        tables = self._rows("SELECT t.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE c.name = 'app'")
+        self._write([(f"DELETE FROM {table} WHERE app = ?", (app,)) for (table,) in tables])  # noqa: S608
         return int(attempts)
 
     def release_quarantine(self, app: str) -> bool:
@@ -236,6 +252,43 @@ class Journal:
             "SELECT app, kind, message, at, detail FROM events WHERE app = ? ORDER BY id DESC LIMIT ?", (app, limit)
         )
         return [EventRecord(name, kind, message, at, json.loads(detail)) for name, kind, message, at, detail in rows]
+
+    # hooks
+
+    def record_hook_started(self, hook: HookRecord) -> int:
+        """Remember that a hook begins, before it does anything; returns the number of the run."""
+        values = (hook.app, hook.release, hook.moment, hook.command, hook.irreversible, hook.at)
+        with self._lock:
+            self._write([("INSERT INTO hooks VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL, NULL)", values)])
+            return int(next(self._rows("SELECT last_insert_rowid()"))[0])
+
+    def record_hook_ended(self, run: int, status: int, seconds: float) -> None:
+        """Remember how a run ended."""
+        self._write([("UPDATE hooks SET status = ?, seconds = ? WHERE id = ?", (status, seconds, run))])
+
+    def hooks(self, app: str, release: str) -> list[HookRecord]:
+        """All runs of hooks for one release, oldest first."""
+        rows = self._rows(
+            f"SELECT {HOOK_COLUMNS} FROM hooks WHERE app = ? AND release = ? ORDER BY id",  # noqa: S608
+            (app, release),
+        )
+        return [_hook(row) for row in rows]
+
+    def last_irreversible_hooks(self) -> dict[str, HookRecord]:
+        """The irreversible hook that began last, for every app that ever ran one."""
+        rows = self._rows(
+            f"SELECT {HOOK_COLUMNS} FROM hooks WHERE id IN "  # noqa: S608
+            "(SELECT max(id) FROM hooks WHERE irreversible GROUP BY app)"
+        )
+        return {row[0]: _hook(row) for row in rows}
+
+    def attempted_at(self, app: str, release: str) -> float | None:
+        """When a release was last verified, or, where it never was, last tried."""
+        rows = self._rows(
+            "SELECT at FROM releases WHERE app = ? AND release = ? ORDER BY state = 'verified' DESC, id DESC LIMIT 1",
+            (app, release),
+        )
+        return next((float(at) for (at,) in rows), None)
 
     # settings
 
@@ -325,3 +378,8 @@ def _replace_applied(app: str, stage: AppliedStage) -> tuple[str, tuple[Any, ...
         "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)",
         (app, stage.stage, stage.digest, stage.key, json.dumps(content)),
     )
+
+
+def _hook(row: tuple[Any, ...]) -> HookRecord:
+    record = HookRecord(*row)
+    return replace(record, irreversible=bool(record.irreversible))

@@ -73,6 +73,21 @@ MIGRATIONS: tuple[str, ...] = (
         value TEXT NOT NULL
     );
     """,
+    """
+    CREATE TABLE hooks (
+        id INTEGER PRIMARY KEY,
+        app TEXT NOT NULL,
+        release TEXT NOT NULL,
+        moment TEXT NOT NULL,
+        command TEXT NOT NULL,
+        irreversible INTEGER NOT NULL,
+        at REAL NOT NULL,
+        seconds REAL,
+        status INTEGER
+    );
+    CREATE INDEX hooks_by_app ON hooks (app, release);
+    ALTER TABLE apps ADD COLUMN waiting_reason TEXT;
+    """,
 )
 
 

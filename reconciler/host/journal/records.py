@@ -12,6 +12,7 @@ class ReleaseState(StrEnum):
 
     VERIFIED = "verified"
     FAILED = "failed"
+    SUPERSEDED = "superseded"
     REMOVED = "removed"
 
 
@@ -29,6 +30,7 @@ class AppRecord:
     quarantined_key: str | None = None
     quarantined_error: str | None = None
     suspended_reason: str | None = None
+    waiting_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,28 @@ class ReleaseRecord:
     at: float
     seconds: float
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HookRecord:
+    """One run of a hook: ``at`` is when it began; without ``status`` it was cut short, nobody knows how far.
+
+    ``moment`` is ``beforeSwitch`` or ``afterSwitch``.
+    """
+
+    app: str
+    release: str
+    moment: str
+    command: str
+    irreversible: bool
+    at: float
+    seconds: float | None = None
+    status: int | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether it ended well."""
+        return self.status == 0
 
 
 @dataclass(frozen=True, slots=True)
