@@ -20,6 +20,9 @@ pytestmark = pytest.mark.serial
 ONE_APP_SECONDS = 0.030
 THOUSAND_APPS_SECONDS = 1.0
 COLD_SECONDS = 0.6
+COLD_SHARE = 1.7
+"""On a machine that is slow just now: how many times what the libraries that a command stands on cost to import."""
+LIBRARIES = "import typer, pydantic.dataclasses, git, yaml, sqlite3"
 RUNS = 9
 
 
@@ -68,9 +71,12 @@ def test_the_cold_command_with_nothing_to_do(world: World) -> None:
     # an installed package has its bytecode; the first run, which is not counted, writes it in a checkout
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
-    def once() -> None:
+    def run(command: list[str]) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment)
 
-    seconds = times(once)
-    report("cold `reconciler once`, one app, nothing to do", seconds, COLD_SECONDS)
-    assert statistics.median(seconds) <= COLD_SECONDS
+    seconds = times(lambda: run(command))
+    floor = times(lambda: run([sys.executable, "-c", LIBRARIES]))
+    bar = max(COLD_SECONDS, COLD_SHARE * statistics.median(floor))
+    report("the libraries alone", floor, bar)
+    report("cold `reconciler once`, one app, nothing to do", seconds, bar)
+    assert statistics.median(seconds) <= bar

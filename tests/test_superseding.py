@@ -109,6 +109,8 @@ def test_a_build_that_is_overtaken_is_ended_and_another_app_is_not_disturbed(wor
         go.touch()
         wait_for("the other app", lambda: world.text("shop.example.com") == "new")
         agent.wait_until_told("app_changed", app="blog")
+        # visitors see the page before the journal has it: that is written when nginx's answer has been proven
+        wait_for("the record of the other app", lambda: len(attempts(world, "shop")) == 2)
         assert [state for state, _ in attempts(world, "blog")] == ["verified", "superseded", "verified"]
         assert [state for state, _ in attempts(world, "shop")] == ["verified", "verified"]
         assert began.read_text() == "x\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import threading
@@ -46,6 +47,8 @@ class Agent:
 
     def run(self) -> None:
         """Reconcile until SIGTERM or SIGINT, then end within seconds, at a safe point of the pass under way."""
+        # switched off for commands that end soon
+        gc.enable()
         configuration = self.engine.reader.configuration
         log = structlog.get_logger()
         forget_interruption()

@@ -6,9 +6,11 @@ Start-up time is felt with every command, so nothing is imported here that ``--v
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from reconciler import __version__
 
@@ -46,5 +48,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def entry() -> NoReturn:
+    """The program: a command, and then the end of the process without taking the interpreter apart.
+
+    A cold command spends most of its time importing. Collecting garbage meanwhile finds none, and freeing module by
+    module at the end helps nobody: together a sixth of a pass with nothing to do. A command that stays (the agent)
+    switches the collector on again.
+    """
+    gc.disable()
+    status = main()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()
