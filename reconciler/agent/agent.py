@@ -5,11 +5,11 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import socket
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 import structlog
 
@@ -24,6 +24,8 @@ from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 SETTLE_SECONDS = 0.1
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
+"""The signals that end an agent."""
 FINISH_SECONDS = 3.0
 """How long a pass that is under way may go on when the agent is to end; then its programs and waits are ended."""
 GIVE_UP_SECONDS = 4.0
@@ -43,6 +45,7 @@ class Agent:
     _ended: threading.Event = field(default_factory=threading.Event)
     _told: dict[str, str] = field(default_factory=dict)
     _quiet_since: float = 0.0
+    _signals: tuple[socket.socket, ...] = ()
     _quiet_passes: int = 0
 
     def run(self) -> None:
@@ -54,8 +57,7 @@ class Agent:
         forget_interruption()
         remove_left_over(self.engine.host.layout)
         if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._end)
-            signal.signal(signal.SIGINT, self._end)
+            self._listen_for_the_end()
         scheduler = start_schedule(
             self.queue.put,
             host=self.host_name,
@@ -145,9 +147,26 @@ class Agent:
         layout = self.engine.host.layout
         return [layout.sites, layout.vassals, layout.public]
 
-    def _end(self, _signal: int, _frame: FrameType | None) -> None:
-        # the condition's lock may be held by the very thread that the signal interrupted
-        threading.Thread(target=self._wind_down, daemon=True).start()
+    def _listen_for_the_end(self) -> None:
+        """Wind down on SIGTERM or SIGINT, in a thread of its own.
+
+        A handler in Python runs only when the main thread is next at work, and one that has just begun to wait for a
+        pass may be so for minutes. The interpreter writes the signal's number to a socket at once, in any thread.
+        """
+        heard, told = socket.socketpair()
+        told.setblocking(False)
+        signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
+        for number in ENDING:
+            signal.signal(number, lambda _number, _frame: None)
+
+        def listen() -> None:
+            while not ENDING.intersection(heard.recv(1)):
+                pass
+            self._wind_down()
+
+        # open as long as the process: a later signal must not be written to whatever took over the number
+        self._signals = (heard, told)
+        threading.Thread(target=listen, name="signals", daemon=True).start()
 
     def _wind_down(self) -> None:
         self.queue.close()

@@ -67,6 +67,8 @@ class VassalStage:
         environment = environment_folder(facts.layout, facts.upstream)
         text = render(default_template(TEMPLATE), vassal_context(facts, release), name=TEMPLATE)
         variables = {
+            # the checkout is immutable: the app's processes must not put bytecode into it
+            "PYTHONDONTWRITEBYTECODE": "1",
             **spec.env,
             "RECONCILER_APP": facts.app,
             "RECONCILER_RELEASE": release,
