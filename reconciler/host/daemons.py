@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import pwd
+import resource
 import select
 import signal
 import subprocess
@@ -107,7 +108,9 @@ class Daemon:
                 os.close(handle)
 
     def _launch(self, command: tuple[str, ...], open_files: int | str, lock: int) -> int:
-        launcher = ("/bin/sh", "-c", LAUNCHER, "sh", str(self.record), _boot(), str(open_files), *command)
+        # a plain /bin/sh does not know the word
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if open_files == "hard" else open_files
+        launcher = ("/bin/sh", "-c", LAUNCHER, "sh", str(self.record), _boot(), str(files), *command)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 launcher,
