@@ -1,0 +1,39 @@
+"""What was applied, and which outputs were ever made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+from reconciler.host.journal.connection import JournalConnection
+from reconciler.model.stage import AppliedStage, StageName
+
+
+class AppliedTable(JournalConnection):
+    """The tables ``applied`` and ``outputs``; a verification moves ``applied``, see :class:`AppsTable`."""
+
+    def applied(self) -> dict[str, dict[StageName, AppliedStage]]:
+        """All applied stages, by app and stage."""
+        result: dict[str, dict[StageName, AppliedStage]] = {}
+        for app, stage, digest, key, content in self._rows("SELECT app, stage, digest, key, content FROM applied"):
+            values = json.loads(content)
+            name = StageName(stage)
+            upstream = {StageName(above): value for above, value in values.pop("upstream", {}).items()}
+            result.setdefault(app, {})[name] = AppliedStage(name, digest, key, upstream=upstream, **values)
+        return result
+
+    def outputs(self) -> dict[str, str]:
+        """The digest of every output that was ever made, by the key of its inputs."""
+        return dict(self._rows("SELECT key, digest FROM outputs"))
+
+    def record_output(self, stage: StageName, key: str, digest: str, at: float) -> None:
+        """Remember under which digest the output of these inputs is stored."""
+        self._write([("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", (key, stage, digest, at))])
+
+    def forget_outputs(self, kept: Collection[tuple[StageName, str]]) -> int:
+        """Drop what is remembered of outputs that are not among ``kept`` (stage and digest); returns how many."""
+        rows = self._rows("SELECT key, stage, digest FROM outputs")
+        gone = [key for key, stage, digest in rows if (StageName(stage), digest) not in kept]
+        if gone:
+            self._write([("DELETE FROM outputs WHERE key = ?", (key,)) for key in gone])
+        return len(gone)

@@ -1,0 +1,105 @@
+"""The connection that all of the journal's tables are read and written through."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from reconciler.host.journal.migrations import migrate
+from reconciler.host.journal.statements import Statement
+from reconciler.model.errors import JournalError
+
+JOURNAL_BUSY_MS = 5_000
+
+
+class JournalConnection:
+    """One connection to the journal, safe to share between threads."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._lock = threading.RLock()
+        self._quiet_changes = 0
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the journal for writing, make it when there is none, and bring it to the newest schema."""
+        try:
+            connection = cls._connect(str(path))
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            migrate(connection)
+        except sqlite3.Error as error:
+            raise JournalError(
+                f"the journal {path} cannot be opened: {error}",
+                hint="move the file away to start a new journal: sites keep serving, and the next pass adopts them",
+            ) from error
+        return cls(connection)
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Open the journal for reading only; it must exist."""
+        if not path.exists():
+            raise JournalError(
+                f"there is no journal at {path} yet", hint="run `reconciler once` or `reconciler run` first"
+            )
+        try:
+            connection = cls._connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            connection.execute("SELECT 1 FROM apps LIMIT 1").fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"the journal {path} cannot be read: {error}") from error
+        return cls(connection)
+
+    @staticmethod
+    def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+        return sqlite3.connect(
+            name, timeout=JOURNAL_BUSY_MS / 1000, isolation_level=None, check_same_thread=False, uri=uri
+        )
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def version(self) -> tuple[int, int]:
+        """Changes whenever anybody, this connection included, has written to the journal."""
+        elsewhere = next(self._rows("PRAGMA data_version"))[0]
+        return int(elsewhere), self._connection.total_changes - self._quiet_changes
+
+    def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+        with self._lock:
+            try:
+                rows = self._connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise JournalError(f"the journal cannot be read: {error}") from error
+        return iter(rows)
+
+    def _write(self, statements: Sequence[Statement]) -> None:
+        with self._transaction() as connection:
+            for statement, values in statements:
+                connection.execute(statement, values)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._connection
+                except BaseException:
+                    self._connection.execute("ROLLBACK")
+                    raise
+                self._connection.execute("COMMIT")
+            except sqlite3.Error as error:
+                raise JournalError(
+                    f"the journal cannot be written: {error}",
+                    hint="check the free space and the rights of its folder",
+                ) from error

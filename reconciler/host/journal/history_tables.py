@@ -1,0 +1,70 @@
+"""The history: passes, attempts to deploy, and events."""
+
+from __future__ import annotations
+
+import json
+
+from reconciler.host.journal.connection import JournalConnection
+from reconciler.host.journal.records import EventRecord, PassRecord, ReleaseRecord, ReleaseState
+from reconciler.host.journal.statements import insert_event
+
+
+class HistoryTables(JournalConnection):
+    """The tables ``passes``, ``releases`` and ``events``."""
+
+    def record_pass(self, record: PassRecord) -> None:
+        """The one line that every pass writes."""
+        values = (
+            record.started,
+            record.finished,
+            record.trigger,
+            record.revision,
+            json.dumps(record.outcomes),
+            record.error,
+        )
+        with self._lock:
+            self._write([("INSERT INTO passes VALUES (NULL, ?, ?, ?, ?, ?, ?)", values)])
+            # a pass that did nothing moves nothing that is read back
+            self._quiet_changes += 1
+
+    def last_pass(self) -> PassRecord | None:
+        """The pass that ended last."""
+        rows = self._rows(
+            "SELECT started, finished, trigger, revision, outcomes, error FROM passes ORDER BY id DESC LIMIT 1"
+        )
+        for started, finished, trigger, revision, outcomes, error in rows:
+            return PassRecord(started, finished, trigger, revision, json.loads(outcomes), error)
+        return None
+
+    def record_event(self, event: EventRecord) -> None:
+        """Remember one event."""
+        self._write([insert_event(event)])
+
+    def releases(self, app: str, limit: int = 50, *, state: ReleaseState | None = None) -> list[ReleaseRecord]:
+        """The attempts for one app, newest first; with ``state`` only those that ended so."""
+        rows = self._rows(
+            "SELECT app, release, revision, config_revision, digests, state, at, seconds, error "
+            "FROM releases WHERE app = ? AND (? IS NULL OR state = ?) ORDER BY id DESC LIMIT ?",
+            (app, state, state, limit),
+        )
+        return [
+            ReleaseRecord(
+                name, release, revision, config, json.loads(digests), ReleaseState(state), at, seconds, error
+            )
+            for name, release, revision, config, digests, state, at, seconds, error in rows
+        ]
+
+    def events(self, app: str, limit: int = 50) -> list[EventRecord]:
+        """The events of one app, newest first."""
+        rows = self._rows(
+            "SELECT app, kind, message, at, detail FROM events WHERE app = ? ORDER BY id DESC LIMIT ?", (app, limit)
+        )
+        return [EventRecord(name, kind, message, at, json.loads(detail)) for name, kind, message, at, detail in rows]
+
+    def attempted_at(self, app: str, release: str) -> float | None:
+        """When a release was last verified, or, where it never was, last tried."""
+        rows = self._rows(
+            "SELECT at FROM releases WHERE app = ? AND release = ? ORDER BY state = 'verified' DESC, id DESC LIMIT 1",
+            (app, release),
+        )
+        return next((float(at) for (at,) in rows), None)
