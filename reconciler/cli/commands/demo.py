@@ -38,7 +38,7 @@ def command(folder: Path, port: int, *, stop: bool) -> int:
         result = engine.reconcile("demo")
         progress.close()
         if result.failed:
-            agent.tell(result, "demo")
+            agent.telling.tell(result, "demo")
             return 1
         http = installation.configuration.http
         _say_what_next(home, f"http://{http.address}:{http.port}")
