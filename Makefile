@@ -8,10 +8,10 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint wheel clean
+.PHONY: help demo test test-system lint wheel clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
 demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
 	@$(RUN) reconciler demo $(ARGS)
@@ -20,6 +20,10 @@ demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
 test: ## run all tests; one of them: make test ARGS="-k name"
 	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=worksteal -m "not serial" $(ARGS) || [ $$? -eq 5 ]
 	@$(RUN) pytest --verbose -m serial $(ARGS) || [ $$? -eq 5 ]
+
+# The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are one story, told in order.
+test-system: ## boot a Debian with systemd and test a whole server in it; needs root
+	@$(RUN) pytest --verbose -p no:randomly --exitfirst --timeout=600 tests_system $(ARGS)
 
 lint: ## check style, types and the direction of imports
 	@$(RUN) ruff check .
