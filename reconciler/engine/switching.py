@@ -13,7 +13,7 @@ from reconciler.engine.hooks import Hooks, already_done, not_switched_back
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.verifying import probe_candidate, probe_public
 from reconciler.host.files import size_of
-from reconciler.host.interruption import stop_if_interrupted, to_the_end
+from reconciler.host.interruption import Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.layout import Layout
 from reconciler.host.releases import (
     public_release,
@@ -25,7 +25,7 @@ from reconciler.host.releases import (
     write_vassal,
 )
 from reconciler.host.services import Host
-from reconciler.host.uwsgi import drain, wait_until_ready
+from reconciler.host.uwsgi import death_in, drain, refuse_dying_workers, wait_until_ready
 from reconciler.model.errors import HostError, ReconcilerError, Retry, VerificationFailed
 from reconciler.model.manifest import Moment
 from reconciler.model.stage import AppliedStage, StageName, release_of
@@ -44,14 +44,13 @@ class Switch:
     applied: Mapping[StageName, AppliedStage]
     say: Callable[[str], None]
     hooks: Hooks
-    deadline: float = field(init=False)
+    log_position: int = field(init=False, default=0)
     started: bool = field(init=False, default=False)
     before: str | None = field(init=False)
     visited: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self.before = self._release_before()
-        self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
 
     @property
     def layout(self) -> Layout:
@@ -72,8 +71,8 @@ class Switch:
                 # a hook changes what lies outside, and nobody could take back a half of that
                 self.hooks.run(Moment.BEFORE_SWITCH)
             stop_if_interrupted()
-            log_position = size_of(self.layout.app_log(self.app.name))
-            self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
+            self.log_position = size_of(self.layout.app_log(self.app.name))
+            deadline = self._in_time()
             self.host.emperor.ensure_running()
             write()
             wait_until_ready(
@@ -82,11 +81,11 @@ class Switch:
                 stats=self.layout.socket(self.vassal, "stats"),
                 http=self.layout.socket(self.vassal, "http"),
                 log=self.layout.app_log(self.app.name),
-                log_position=log_position,
+                log_position=self.log_position,
                 release=self.app.release,
-                deadline=self.deadline,
+                deadline=deadline,
             )
-            probe_candidate(self.host, self.app, self.vassal, self.deadline, log_position)
+            self._probe_candidate(deadline)
             stop_if_interrupted()
         except BaseException as error:
             with to_the_end():
@@ -99,8 +98,6 @@ class Switch:
         first = self.before is None
         self.visited = True
         log_position = size_of(self.layout.app_log(self.app.name))
-        if not self.started:
-            self.deadline = time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
         try:
             if first:
                 switch(self.layout, self.app.name, self.app.release)
@@ -110,8 +107,10 @@ class Switch:
                 self.host.nginx.ensure_running()
             if not first:
                 switch(self.layout, self.app.name, self.app.release)
-            probe_public(self.host, self.app, self.deadline, log_position)
+            # a time of its own: what a slow start has left of the candidate's would make traffic go to and fro
+            probe_public(self.host, self.app, self._in_time(), log_position)
             if self.started:
+                self._refuse_dying_workers()
                 self.hooks.run(Moment.AFTER_SWITCH)
         except BaseException as error:
             self._give_up(error, site_was_installed=install_site)
@@ -119,8 +118,35 @@ class Switch:
         verified()
 
     def retire_old(self) -> None:
-        """Let the vassals of earlier releases finish their requests, then end them."""
-        retire_all_but(self.host, self.app.name, self.vassal, self.app.manifest.spec.uwsgi.drain.total_seconds())
+        """Let the vassals of earlier releases finish their requests, then end them.
+
+        A newer commit does not wait for that: its own attempt ends them.
+        """
+        with suppress(Superseded):
+            retire_all_but(self.host, self.app.name, self.vassal, self.app.manifest.spec.uwsgi.drain.total_seconds())
+
+    def _in_time(self) -> float:
+        """When what begins now must have ended."""
+        return time.monotonic() + self.app.manifest.spec.verify.timeout.total_seconds()
+
+    def _probe_candidate(self, deadline: float) -> None:
+        try:
+            probe_candidate(self.host, self.app, self.vassal, deadline, self.log_position)
+        except VerificationFailed as error:
+            # a worker that died is why an answer did not come, or broke off
+            death = death_in(self.layout.app_log(self.app.name), self.log_position, self.app.release)
+            if death is None:
+                raise
+            raise death from error
+        self._refuse_dying_workers()
+
+    def _refuse_dying_workers(self) -> None:
+        refuse_dying_workers(
+            self.layout.socket(self.vassal, "stats"),
+            log=self.layout.app_log(self.app.name),
+            log_position=self.log_position,
+            release=self.app.release,
+        )
 
     def _release_before(self) -> str | None:
         """The release that traffic goes back to: the one that has it; where an attempt was cut short, the applied.
@@ -222,6 +248,9 @@ class Switch:
         )
 
     def _switch_back(self, *, site_was_installed: bool) -> None:
+        if self.before not in (None, self.app.release):
+            # first of all: putting the site back may take nginx a while
+            switch(self.layout, self.app.name, self.before)
         if site_was_installed:
             applied = self.applied.get(StageName.NGINX)
             name = f"{self.app.name}.conf"
@@ -231,8 +260,6 @@ class Switch:
                 self.say(f"the old site file could not be put back: {error}")
         if self.before is None:
             self.layout.public_link(self.app.name).unlink(missing_ok=True)
-        elif self.before != self.app.release:
-            switch(self.layout, self.app.name, self.before)
         if self.started:
             self._take_back_candidate()
 

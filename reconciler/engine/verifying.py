@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.static_probes import probe_static, served_by_nginx
 from reconciler.host.files import size_of, tail_of
 from reconciler.host.services import Host
 from reconciler.model.errors import VerificationFailed
@@ -13,6 +15,9 @@ from reconciler.model.uwsgi_log import telling
 LOG_BYTES = 16_384
 """How much of an app's log is looked through for lines that say something."""
 LOG_TAIL_BYTES = 2_000
+LATE_LINE_SECONDS = 0.3
+"""How long a failure waits for the app's log: uWSGI logs a request after it has answered it."""
+LATE_LINE_POLL_SECONDS = 0.01
 NO_SITE = "No site is served under this name"
 """What nginx's default server answers, see ``templates/nginx.conf.j2``."""
 
@@ -28,19 +33,21 @@ def host_header(app: DesiredApp, host: Host) -> str:
 
 
 def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
-    """Every probe against the candidate; it has no traffic yet. Paths that nginx serves by itself are left out."""
+    """Every probe against the candidate, which has no traffic yet; for paths that nginx serves, against its files."""
     from reconciler.host.probing import probe_socket  # noqa: PLC0415  httpx: a pass without changes never asks
 
     socket = host.layout.socket(vassal, "http")
-    static = tuple(folder.url for folder in app.manifest.spec.static)
     for probe in app.manifest.spec.verify.probes:
-        if static and probe.path.startswith(static):
+        if served_by_nginx(host.layout, app, probe):
+            probe_static(host.layout, app, probe)
             continue
+        before = size_of(host.layout.app_log(app.name))
         try:
             probe_socket(
                 socket, probe, host_header=host_header(app, host), expected_release=app.release, deadline=deadline
             )
         except VerificationFailed as error:
+            _await_late_line(host.layout.app_log(app.name), before)
             raise _quoting_logs(host, app, error, log_position) from error
 
 
@@ -48,10 +55,10 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
     """Every probe through nginx, as a visitor would ask."""
     from reconciler.host.probing import probe_nginx  # noqa: PLC0415
 
-    static = tuple(folder.url for folder in app.manifest.spec.static)
     nginx_position = size_of(_nginx_log(host, app))
     for probe in app.manifest.spec.verify.probes:
-        served_by_nginx = bool(static) and probe.path.startswith(static)
+        by_nginx = served_by_nginx(host.layout, app, probe)
+        before = size_of(host.layout.app_log(app.name))
         try:
             probe_nginx(
                 host.address,
@@ -59,11 +66,19 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
                 probe,
                 host_header=host_header(app, host),
                 token=host.token,
-                expected_release=None if served_by_nginx else app.release,
+                expected_release=None if by_nginx else app.release,
                 deadline=deadline,
             )
         except VerificationFailed as error:
+            if not by_nginx:
+                _await_late_line(host.layout.app_log(app.name), before)
             raise _quoting_logs(host, app, error, log_position, nginx_position) from error
+
+
+def _await_late_line(log: Path, before: int) -> None:
+    deadline = time.monotonic() + LATE_LINE_SECONDS
+    while size_of(log) <= before and time.monotonic() < deadline:
+        time.sleep(LATE_LINE_POLL_SECONDS)
 
 
 def _nginx_log(host: Host, app: DesiredApp) -> Path:

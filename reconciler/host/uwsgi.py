@@ -18,7 +18,7 @@ from pathlib import Path
 from reconciler.host.daemons import Daemon, minimal_environment, refuse_unusable_root
 from reconciler.host.files import tail_of, write_whole
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
-from reconciler.host.uwsgi_readiness import drain, wait_until_ready
+from reconciler.host.uwsgi_readiness import death_in, drain, refuse_dying_workers, wait_until_ready
 from reconciler.host.uwsgi_stats import (
     VASSAL_SUFFIX,
     EmperorStats,
@@ -37,9 +37,11 @@ __all__ = [
     "VassalState",
     "Worker",
     "WorkerStats",
+    "death_in",
     "drain",
     "emperor_stats",
     "find_uwsgi",
+    "refuse_dying_workers",
     "render_environment",
     "render_wrapper",
     "wait_until_ready",

@@ -9,9 +9,16 @@ from typing import Protocol
 from reconciler.host.files import tail_of
 from reconciler.host.interruption import stop_if_interrupted
 from reconciler.host.layout import Layout
-from reconciler.host.uwsgi_stats import VASSAL_SUFFIX, EmperorStats, VassalState, WorkerStats, worker_stats
+from reconciler.host.uwsgi_stats import (
+    VASSAL_SUFFIX,
+    EmperorStats,
+    NobodyListens,
+    VassalState,
+    WorkerStats,
+    worker_stats,
+)
 from reconciler.model.errors import HostError, VerificationFailed
-from reconciler.model.uwsgi_log import about_vassal, cause_of_end, telling
+from reconciler.model.uwsgi_log import about_vassal, cause_of_end, death_of_worker, telling
 
 POLL_SECONDS = 0.02
 DRAIN_POLL_SECONDS = 0.05
@@ -69,7 +76,10 @@ def wait_until_ready(
                 hint=f"correct it and commit; `reconciler logs {vassal.partition('.')[0]}` shows the whole log",
                 tail=telling(tail),
             )
-        missing = _missing(state.vassals.get(vassal), stats, http)
+        known = state.vassals.get(vassal)
+        missing = _missing(known, stats, http)
+        if known is not None and _has_started(known):
+            refuse_dying_workers(stats, log=log, log_position=log_position, release=release)
         if not missing:
             return
         if time.monotonic() >= deadline:
@@ -82,22 +92,56 @@ def wait_until_ready(
         time.sleep(POLL_SECONDS)
 
 
+def refuse_dying_workers(stats: Path, *, log: Path, log_position: int, release: str) -> None:
+    """Raise :class:`VerificationFailed` when a worker has died since its start, though uWSGI started another one.
+
+    A release whose workers die answers now and then: its probes alone would let it pass, or wait for the timeout.
+    """
+    try:
+        if not worker_stats(stats).started_again:
+            return
+    except HostError:
+        # it is starting, or gone: whoever waits for it, or asks it, notices
+        return
+    # uWSGI says so before it starts another one; a worker that it ended itself dies without these words
+    error = death_in(log, log_position, release)
+    if error is not None:
+        raise error
+
+
+def death_in(log: Path, position: int, release: str) -> VerificationFailed | None:
+    """What the app's log says from ``position`` on of a worker that died; ``None`` when none did."""
+    tail = tail_of(log, TAIL_BYTES, since=position)
+    how = death_of_worker(tail)
+    if how is None:
+        return None
+    return VerificationFailed(
+        f"the release {release} does not stay up: one of its workers {how}",
+        hint=f"correct it and commit; `reconciler logs {log.stem}` shows the whole log",
+        tail=telling(tail),
+    )
+
+
 def drain(stats: Path, deadline: float) -> bool:
     """Wait until the vassal answers no request any more; ``False`` when it still does at the deadline.
 
-    Traffic must have moved away before. A vassal that is gone has drained.
+    Traffic must have moved away before. A vassal that is gone has drained; one that is too busy to say has not.
     """
     idle_since: int | None = None
     while True:
+        done: int | None = None
         try:
             state = worker_stats(stats)
+        except NobodyListens:
+            return True
         except HostError:
-            return True
-        done = sum(worker.requests for worker in state.workers)
+            pass
+        else:
+            done = sum(worker.requests for worker in state.workers) if state.idle else None
         # twice in a row without a request in between: what waited on the socket has been taken up meanwhile
-        if state.idle and idle_since == done:
+        if done is not None and idle_since == done:
             return True
-        idle_since = done if state.idle else None
+        idle_since = done
         if time.monotonic() >= deadline:
             return False
         stop_if_interrupted()
@@ -117,12 +161,16 @@ def _make_noticed(emperor: Emperor, vassal: str) -> None:
         emperor.reload(vassal)
 
 
+def _has_started(state: VassalState) -> bool:
+    # after a reload the Emperor goes without `ready`, and says only that a worker takes requests
+    return not state.stopping and (state.ready or state.accepting)
+
+
 def _missing(state: VassalState | None, stats: Path, http: Path) -> str:
     """What is still to come before the vassal can take requests; empty when nothing is."""
     if state is None or state.stopping:
         return "the Emperor has not started it"
-    # after a reload the Emperor goes without `ready`, and says only that a worker takes requests
-    if not (state.ready or state.accepting):
+    if not _has_started(state):
         return "it is loading the app"
     if not http.exists():
         return f"its socket {http.name} is not there"

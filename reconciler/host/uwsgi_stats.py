@@ -15,6 +15,10 @@ ANSWER_SECONDS = 2.0
 VASSAL_SUFFIX = ".ini"
 
 
+class NobodyListens(HostError):
+    """The process that would answer is gone, or is not there yet."""
+
+
 @dataclass(frozen=True, slots=True)
 class VassalState:
     """One vassal as the Emperor sees it.
@@ -49,7 +53,7 @@ class EmperorStats:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One uWSGI worker; ``pid`` is 0 while there is none."""
+    """One uWSGI worker; ``pid`` is 0 while there is none, ``starts`` is how often it was started."""
 
     id: int
     pid: int
@@ -58,6 +62,7 @@ class Worker:
     accepting: bool
     busy: bool
     requests: int
+    starts: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class WorkerStats:
         """Whether every worker that is meant to run has loaded the app and takes requests."""
         wanted = [worker for worker in self.workers if worker.status != "cheap"]
         return bool(wanted) and all(worker.pid and worker.apps_loaded and worker.accepting for worker in wanted)
+
+    @property
+    def started_again(self) -> bool:
+        """Whether a worker was started more than once: it died, or uWSGI ended it, as ``max-requests`` asks."""
+        return any(worker.starts > 1 for worker in self.workers)
 
     @property
     def idle(self) -> bool:
@@ -118,6 +128,7 @@ def _worker(entry: Mapping[str, Any]) -> Worker:
         accepting=bool(entry["accepting"]),
         busy=any(core["in_request"] for core in entry.get("cores", ())) or entry["status"] == "busy",
         requests=entry["requests"],
+        starts=entry["respawn_count"],
     )
 
 
@@ -136,5 +147,7 @@ def _ask(path: Path, who: str) -> Any:
                 content += chunk
         # what an app puts into its process may be no UTF-8
         return json.loads(content.decode("utf-8", "replace"), strict=False)
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise NobodyListens(f"{who} does not answer on {path}: {error}") from error
     except (OSError, ValueError) as error:
         raise HostError(f"{who} does not answer on {path}: {error}") from error

@@ -243,9 +243,10 @@ class Verify:
     """What a release must show before it gets traffic; ``timeout`` covers start and probes."""
 
     __pydantic_config__ = STRICT
-    timeout: Annotated[fields.Timeout, about("How long the start and all probes together may take.")] = timedelta(
-        seconds=30
-    )
+    timeout: Annotated[
+        fields.Timeout,
+        about("How long the start and the probes on its own socket may take; through nginx as long again."),
+    ] = timedelta(seconds=30)
     probes: Annotated[
         tuple[Probe, ...], Field(min_length=1), about("The requests that must be answered as given.")
     ] = (Probe(),)

@@ -11,6 +11,7 @@ _OPTION_COMPLAINTS = ("unable to find option", "[strict-mode]", "unavailable mod
 _SYNTAX_ERROR = re.compile(
     r'^  File "(?P<file>.+)", line (?P<line>\d+)\n(?:    .*\n)*(?P<words>\w+Error: .*)', re.MULTILINE
 )
+_DEATH = re.compile(r"^DAMN ! worker \d+ \(pid: \d+\) died(?:, killed by signal (\d+))? :\(", re.MULTILINE)
 _BEGINNING = re.compile(r"^\[uWSGI\] getting INI configuration from ", re.MULTILINE)
 _NOISE = re.compile(
     r"\*\*\* .*\*\*\*\s*$|compiled with version: |os: |nodename: |machine: |clock source: |pcre jit |detected |"
@@ -44,6 +45,14 @@ def telling(log: str) -> str:
     """The log from its last traceback on, without uWSGI's own news of a start."""
     lines = (_from_traceback(log) or log).splitlines()
     return "\n".join(line for line in lines if line.strip() and not _NOISE.match(line))
+
+
+def death_of_worker(log: str) -> str | None:
+    """How the last worker ended that uWSGI did not end itself, as the end of a sentence; ``None`` when none did."""
+    deaths = _DEATH.findall(log)
+    if not deaths:
+        return None
+    return f"was killed by signal {deaths[-1]}" if deaths[-1] else "ended by itself"
 
 
 def about_vassal(emperor_log: str, vassal: str) -> str:

@@ -1,0 +1,114 @@
+"""Proves that what is wrong with a candidate is seen before it has traffic: static files, dying workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from reconciler.engine.results import AppResult
+from reconciler.model.plan import Outcome
+from reconciler.model.uwsgi_log import death_of_worker
+from world import World, manifest, of, wsgi_app
+
+HOST = "blog.example.com"
+BROKEN = '''"""Answers every request with an error."""
+
+
+def app(environ, start_response):
+    start_response("500 Internal Server Error", [("Content-Type", "text/plain")])
+    return [b"broken"]
+'''
+DYING = '''"""Every worker ends a moment after it was started, and answers in between."""
+import os
+import threading
+
+import uwsgi
+
+
+def begin() -> None:
+    threading.Thread(target=os._exit, args=(1,), daemon=True).start()
+
+
+uwsgi.post_fork_hook = begin
+
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"dying"]
+'''
+SLOW = '''"""Takes more than half of the time that it has for every answer."""
+import time
+
+
+def app(environ, start_response):
+    time.sleep(2.2)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"slow"]
+'''
+
+
+def deploy(world: World, files: dict[str, str | None], **spec: object) -> AppResult:
+    """Commit a change of the app, and reconcile."""
+    own = {f"apps/blog/{path}": text for path, text in files.items()}
+    world.commit({**own, "manifests/blog.yaml": manifest("blog", **spec)})
+    return of(world.once(), "blog")
+
+
+@pytest.mark.parametrize("fingerprint", [False, True])
+def test_an_app_with_static_files_at_its_root_is_proven_before_it_has_traffic(
+    world: World, fingerprint: bool
+) -> None:
+    static = [{"source": "static", "url": "/", "fingerprint": fingerprint}]
+    probes = {"probes": [{"path": "/"}, {"path": "/robots.txt", "contains": "agents"}]}
+    spec: dict[str, object] = {"static": static, "verify": probes}
+    good = deploy(world, {"wsgi.py": wsgi_app("good"), "static/robots.txt": "all agents\n"}, **spec)
+    assert good.error is None
+    failed = deploy(world, {"wsgi.py": BROKEN}, **spec)
+    assert str(failed.error).startswith("GET / on its own socket: status 500 instead of 200")
+    assert world.text(HOST) == "good"
+    assert deploy(world, {"wsgi.py": wsgi_app("better")}, **spec).outcome is Outcome.CHANGED
+    # without the file nginx asks the app, which answers without the text
+    lost = deploy(world, {"static/robots.txt": None, "static/other.txt": "x"}, **spec)
+    assert str(lost.error).startswith("GET /robots.txt on its own socket: the body does not contain 'agents'")
+
+
+def test_a_static_file_that_a_probe_asks_for_is_missed_before_the_switch(world: World) -> None:
+    probes = {
+        "probes": [{"path": "/static/site%2Ecss?v=1", "contains": "green"}, {"path": "/static/", "status": 403}]
+    }
+    spec: dict[str, object] = {"static": [{"source": "static", "url": "/static/"}], "verify": probes}
+    good = deploy(world, {"wsgi.py": wsgi_app("good"), "static/site.css": "a{color:green}", "static/b": "b"}, **spec)
+    assert good.error is None
+    red = deploy(world, {"static/site.css": "a{color:red}"}, **spec)
+    assert "the release's static file does not contain 'green'" in str(red.error)
+    lost = deploy(world, {"static/site.css": None}, **spec)
+    assert str(lost.error) == "GET /static/site%2Ecss?v=1: the release has no such static file"
+    assert "add it below static" in str(lost.error.hint if lost.error else "")
+    assert "green" in world.text(HOST, "/static/site.css")
+
+
+def test_a_candidate_whose_workers_die_again_and_again_has_no_traffic_although_it_answers(world: World) -> None:
+    assert deploy(world, {"wsgi.py": wsgi_app("good")}).error is None
+    # uWSGI ends such a worker itself: that is no death
+    options = {"uwsgi": {"options": {"max-requests": 1}}}
+    assert deploy(world, {"wsgi.py": wsgi_app("better")}, **options).error is None
+    failed = deploy(world, {"wsgi.py": DYING}, verify={"timeout": "60s"})
+    assert "does not stay up: one of its workers ended by itself" in str(failed.error)
+    assert world.text(HOST) == "better"
+
+
+def test_how_a_worker_died_is_read_from_the_log() -> None:
+    assert death_of_worker("DAMN ! worker 2 (pid: 14571) died, killed by signal 11 :( trying respawn ...\n") == (
+        "was killed by signal 11"
+    )
+    assert death_of_worker("x\nDAMN ! worker 1 (pid: 7) died :( trying respawn ...\ny\n") == "ended by itself"
+    assert death_of_worker("worker 1 killed successfully (pid: 7)\nRespawned uWSGI worker 1 (new pid: 8)\n") is None
+
+
+def test_probes_through_nginx_have_a_time_of_their_own(world: World) -> None:
+    assert deploy(world, {"wsgi.py": SLOW}, verify={"timeout": "4s"}).error is None
+
+
+def test_a_failing_probe_quotes_the_line_that_uwsgi_logs_after_the_answer(world: World) -> None:
+    failed = deploy(world, {"wsgi.py": BROKEN})
+    assert "last lines of the app's log" in getattr(failed.error, "tail", "")
+    assert "HTTP/1.1 500" in getattr(failed.error, "tail", "")
