@@ -233,7 +233,8 @@ def test_a_second_agent_says_who_holds_the_state_folder_and_ends(world: World) -
                 timeout=ANSWER_SECONDS,
             )
             assert second.returncode == 1
-            assert f"another reconciler (process {agent.process.pid}) works on {world.root}" in second.stderr
+            assert f"another reconciler (process {agent.process.pid}, since 2" in second.stderr
+            assert f") works on {world.root}" in second.stderr
             assert "hint:" in second.stderr
             assert "Traceback" not in second.stderr
         assert agent.process.poll() is None

@@ -317,7 +317,7 @@ def test_a_second_reconciler_is_refused_and_told_who_works(run: CommandLine) -> 
         status, out, err = run("once")
         assert run("plan")[0] == 3
     assert (status, out) == (1, "")
-    assert err.startswith(f"error: another reconciler (process {os.getpid()}) works on ")
+    assert err.startswith(f"error: another reconciler (process {os.getpid()}, since 2")
 
 
 def test_ctrl_c_ends_a_pass_at_a_safe_point_and_the_next_one_carries_on(run: CommandLine) -> None:

@@ -124,7 +124,7 @@ def test_another_reconciler_at_work_is_respected(left: World) -> None:
     with state_lock(Installation.load(left.agent_file).layout):
         ended = forget(left, "blog")
     assert ended.status == 1
-    assert f"another reconciler (process {os.getpid()}) works on" in ended.err
+    assert f"another reconciler (process {os.getpid()}, since 2" in ended.err
     assert rows(left, "blog") > 0
 
 

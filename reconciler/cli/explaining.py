@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reconciler.cli.known_apps import require_known
 from reconciler.cli.views.once import urls_of
+from reconciler.engine.known_apps import require_known
 from reconciler.engine.status import AppStatus, iso_time, read_status
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.model.condition import ConditionReason, ConditionType
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EVENTS_READ = 200
 FAILED = "failed"
+NO_CHANGE = frozenset({FAILED, "suspended", "resumed"})
+"""Events after which what serves is what served before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,8 @@ class Explanation:
     def next_action(self) -> str | None:
         """What a person can do now; ``None`` when all is well."""
         if self.asks is not None and self.asks.outcome is not Outcome.UNCHANGED:
-            return _next_for(self.asks)
+            by_operator = self.status is not None and self.status.suspension is not None
+            return _next_for(self.asks, by_operator=by_operator)
         if self.status is None or self.unknown_hint is not None:
             return self.unknown_hint
         reason = self.status.condition(ConditionType.READY).reason
@@ -99,7 +102,7 @@ def _explanation(installation: Installation, journal: Journal, app: str, asked: 
         app,
         next((known for known in status.apps if known.app == app), None),
         urls_of(journal.applied()).get(app),
-        next((event for event in events if event.kind != FAILED), None),
+        next((event for event in events if event.kind not in NO_CHANGE), None),
         next((event for event in events if event.kind == FAILED), None),
         asked.result,
         asked.unknown,
@@ -118,9 +121,11 @@ def _ask(installation: Installation, app: str) -> _Asked:
         return _Asked(None, f"cannot be told now, {error}", error.hint)
 
 
-def _next_for(asks: AppResult) -> str | None:
+def _next_for(asks: AppResult, *, by_operator: bool) -> str | None:
     if asks.error is not None:
         return asks.error.hint
+    if asks.outcome is Outcome.SUSPENDED and by_operator:
+        return f"`reconciler resume {asks.app}` lets it change again"
     if asks.outcome is Outcome.SUSPENDED:
         return "set spec.suspend to false in its manifest and commit"
     if asks.outcome is Outcome.WAITING:

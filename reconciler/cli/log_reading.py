@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reconciler.cli.known_apps import require_known
+from reconciler.engine.known_apps import require_known
 from reconciler.model.errors import HostError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import Collected, Collecting
 from reconciler.engine.ordering import in_order
-from reconciler.engine.planning import AppliedApps, Planning
+from reconciler.engine.planning import SUSPENDED_BY_MANIFEST, AppliedApps, Planning, suspended
 from reconciler.engine.polling import Polled
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
@@ -20,7 +20,7 @@ from reconciler.engine.settled import Settling, settled_by
 from reconciler.engine.superseding import News, Silent, Superseding
 from reconciler.engine.sweeping import sweep
 from reconciler.host.interruption import Superseded, giving_way
-from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord
+from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import ReconcilerError
@@ -49,6 +49,7 @@ class Engine:
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
     _irreversible: dict[str, HookRecord] = field(default_factory=dict)
+    _suspensions: dict[str, SuspensionRecord] = field(default_factory=dict)
     _journal_version: tuple[int, int] = (-1, -1)
 
     def __post_init__(self) -> None:
@@ -72,7 +73,7 @@ class Engine:
         started, began = time.time(), time.monotonic()
         self._load()
         ahead: Polled = {}
-        if app is None and self.reader.fresh and not self._collecting.due:
+        if app is None and self.reader.fresh and not self._collecting.due and not self._suspensions:
             ahead, settled = self._settling.look(self._known, self._records, self.observer)
             if settled is not None:
                 revision, results = settled
@@ -119,11 +120,21 @@ class Engine:
             self._applied, self._outputs = self.journal.applied(), self.journal.outputs()
             self._records = self.journal.apps()
             self._irreversible = self.journal.last_irreversible_hooks()
+            self._suspensions = self.journal.suspensions()
             self._journal_version = version
 
     def _planning(self, desired: Desired) -> Planning:
         prune = self.reader.configuration.prune
-        return Planning(desired, self._known, self._records, self.observer, prune, self.journal, self._irreversible)
+        return Planning(
+            desired,
+            self._known,
+            self._records,
+            self.observer,
+            prune,
+            self.journal,
+            self._irreversible,
+            self._suspensions,
+        )
 
     # doing
 
@@ -150,6 +161,9 @@ class Engine:
         """Apply an app; each time that a newer commit overtakes the attempt, go on with that one."""
         while True:
             app = desired.apps[result.app]
+            # a person may have suspended it since the pass began
+            if (why := suspended(app, self.journal.suspensions())) is not None:
+                return replace(result, outcome=Outcome.SUSPENDED, note=why)
             try:
                 with giving_way(lambda app=app: superseding.overtaken(app)):  # type: ignore[misc]
                     return self._apply(result, desired)
@@ -237,9 +251,11 @@ class Engine:
         """Keep what `status` says of each app current; writes only what is another thing than before."""
         for result in results:
             record = self._records.get(result.app, AppRecord(result.app))
-            suspended = result.note if result.outcome is Outcome.SUSPENDED else None
-            if suspended != record.suspended_reason:
-                self.journal.record_suspended(result.app, suspended)
+            # what an operator suspended is in a table of its own, and may end at any time
+            by_manifest = result.outcome is Outcome.SUSPENDED and SUSPENDED_BY_MANIFEST in (result.note or "")
+            reason = SUSPENDED_BY_MANIFEST if by_manifest else None
+            if reason != record.suspended_reason:
+                self.journal.record_suspended(result.app, reason)
             waiting = result.note if result.outcome is Outcome.WAITING else None
             if waiting != record.waiting_reason:
                 self.journal.record_waiting(result.app, waiting)
@@ -256,7 +272,8 @@ class Engine:
         """Drop what is remembered of apps that never served here and that no manifest asks for any more."""
         if desired.unreadable:
             return
-        for name in self._records.keys() - self._known.keys() - desired.apps.keys() - desired.held.keys():
+        unknown = self._records.keys() - self._known.keys() - desired.apps.keys() - desired.held.keys()
+        for name in unknown - self._suspensions.keys():
             message = "its manifest is gone, and no release of it was ever verified here"
             self.journal.record_removed(name, EventRecord(name, "removed", message, time.time()))
 

@@ -14,7 +14,7 @@ from reconciler.engine.pruning import refusal, removable
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
 from reconciler.host.app_commands import shown_command
-from reconciler.host.journal import AppRecord, HookRecord, Journal
+from reconciler.host.journal import AppRecord, HookRecord, Journal, SuspensionRecord
 from reconciler.host.observing import Observer
 from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
@@ -27,10 +27,15 @@ if TYPE_CHECKING:
 
 AppliedApps = dict[str, dict[StageName, AppliedStage]]
 
+SUSPENDED_BY_MANIFEST = "spec.suspend is true"
+
 
 @dataclass(frozen=True, slots=True)
 class Planning:
-    """What is known when a pass begins to plan; ``irreversible`` has the last irreversible hook of apps with one."""
+    """What is known when a pass begins to plan.
+
+    ``irreversible`` has the last irreversible hook of apps with one, ``suspensions`` those by operators.
+    """
 
     desired: Desired
     applied: AppliedApps
@@ -39,6 +44,7 @@ class Planning:
     prune: Prune
     journal: Journal
     irreversible: Mapping[str, HookRecord] = field(default_factory=dict)
+    suspensions: Mapping[str, SuspensionRecord] = field(default_factory=dict)
 
     def plan(self, only: str | None, *, alone: bool = False) -> list[AppResult]:
         """The result of every app as planned, in the order of names; ``only`` leaves the others out.
@@ -66,8 +72,8 @@ class Planning:
         except (ReconcilerError, OSError) as error:
             return result.failed(as_reconciler_error(error))
         result = replace(result, plan=plan)
-        if app.manifest.spec.suspend:
-            return replace(result, outcome=Outcome.SUSPENDED, note="spec.suspend is true")
+        if (why := suspended(app, self.suspensions)) is not None:
+            return replace(result, outcome=Outcome.SUSPENDED, note=why)
         if not plan.needed:
             return result
         if record is not None and record.quarantined_key == quarantine_key(app):
@@ -106,5 +112,15 @@ class Planning:
             result = AppResult(app, Outcome.CHANGED, plan_removal(app, self.applied[app]))
             if why_not is not None:
                 result = replace(result, outcome=Outcome.WAITING, plan=AppPlan(app), note=why_not)
+            if (suspension := self.suspensions.get(app)) is not None:
+                result = replace(result, outcome=Outcome.SUSPENDED, note=suspension.sentence)
             results.append(result)
         return results
+
+
+def suspended(app: DesiredApp, suspensions: Mapping[str, SuspensionRecord]) -> str | None:
+    """Why an app is left as it is although git may ask for something else; ``None`` when it is not suspended."""
+    by_operator = suspensions.get(app.name)
+    reasons = [SUSPENDED_BY_MANIFEST] if app.manifest.spec.suspend else []
+    reasons += [by_operator.sentence] if by_operator is not None else []
+    return "; ".join(reasons) or None

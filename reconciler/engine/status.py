@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from reconciler.engine.drift import drift_of
-from reconciler.host.journal import AppRecord, Journal, PassRecord
+from reconciler.host.journal import AppRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.layout import Layout
+from reconciler.host.locking import AGENT, Holder, holder_of
 from reconciler.host.observing import Observer
 from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.releases import public_release
@@ -30,6 +31,7 @@ class AppStatus:
     conditions: tuple[Condition, ...]
     last_pass: float | None
     last_error: str | None
+    suspension: SuspensionRecord | None = None
 
     @property
     def ready(self) -> bool:
@@ -57,15 +59,22 @@ class AppStatus:
             "drifted": self.drifted,
             "last_pass": iso_time(self.last_pass),
             "last_error": self.last_error,
+            "suspension": self._suspension(),
         }
+
+    def _suspension(self) -> dict[str, object] | None:
+        if self.suspension is None:
+            return None
+        return {"reason": self.suspension.reason, "by": self.suspension.by, "since": iso_time(self.suspension.at)}
 
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """All apps of this host, by name, and the pass that ended last."""
+    """All apps of this host, by name, the pass that ended last, and the agent that runs, if one does."""
 
     apps: tuple[AppStatus, ...]
     last_pass: PassRecord | None
+    agent: Holder | None = None
 
     def as_json(self) -> dict[str, object]:
         """The object that ``status --json`` prints."""
@@ -74,25 +83,41 @@ class HostStatus:
             "revision": last.revision if last is not None else None,
             "last_pass": iso_time(last.finished) if last is not None else None,
             "last_error": last.error if last is not None else None,
+            "agent": self._agent(),
             "apps": [app.as_json() for app in self.apps],
         }
+
+    def _agent(self) -> dict[str, object] | None:
+        if self.agent is None:
+            return None
+        return {"process": self.agent.process, "since": iso_time(self.agent.since)}
 
 
 def read_status(layout: Layout, journal: Journal) -> HostStatus:
     """Look at every app that the journal knows."""
     applied, records, last = journal.applied(), journal.apps(), journal.last_pass()
-    observer, listening = Observer(layout), listening_sockets()
+    observer, listening, suspensions = Observer(layout), listening_sockets(), journal.suspensions()
     apps = [
-        _status(records.get(app, AppRecord(app)), applied.get(app, {}), observer, listening, last)
+        _status(
+            records.get(app, AppRecord(app)), applied.get(app, {}), observer, listening, last, suspensions.get(app)
+        )
         for app in sorted({*records, *applied})
     ]
-    return HostStatus(tuple(apps), last)
+    holder = holder_of(layout)
+    return HostStatus(tuple(apps), last, holder if holder is not None and holder.what == AGENT else None)
 
 
 def _status(
-    record: AppRecord, applied: Applied, observer: Observer, listening: frozenset[str] | None, last: PassRecord | None
+    record: AppRecord,
+    applied: Applied,
+    observer: Observer,
+    listening: frozenset[str] | None,
+    last: PassRecord | None,
+    suspension: SuspensionRecord | None,
 ) -> AppStatus:
     # a pass that could read the config repository says how many apps had which outcome
+    by_operator = [suspension.sentence] if suspension is not None else []
+    reasons = ([record.suspended_reason] if record.suspended_reason else []) + by_operator
     unreadable = last.error if last is not None and last.error and not last.outcomes else None
     standing = Standing(
         release=record.release,
@@ -101,7 +126,7 @@ def _status(
         listening=_listens(record.app, applied, observer.layout, listening),
         last_error=record.last_error or record.quarantined_error,
         quarantined=record.quarantined_key is not None,
-        suspended_reason=record.suspended_reason,
+        suspended_reason="; ".join(reasons) or None,
         waiting_reason=record.waiting_reason,
         unreadable=unreadable,
         differences=sum(1 for _ in drift_of(record.app, applied, observer)),
@@ -114,6 +139,7 @@ def _status(
         conditions_of(standing),
         last.finished if last is not None else record.last_pass,
         standing.last_error,
+        suspension,
     )
 
 

@@ -11,7 +11,7 @@ from reconciler.agent.agent import Agent
 from reconciler.agent.logs import configure_logs
 from reconciler.cli.progress import make_progress
 from reconciler.cli.wiring import Installation
-from reconciler.host.locking import state_lock
+from reconciler.host.locking import AGENT, state_lock
 from reconciler.host.processes import run
 from reconciler.model.errors import HostError, UsageError
 
@@ -33,7 +33,7 @@ def command(folder: Path, port: int, *, stop: bool) -> int:
     installation = Installation.load(home / MARK)
     installation.layout.create()
     progress = make_progress()
-    with state_lock(installation.layout), installation.engine(progress) as engine:
+    with state_lock(installation.layout, AGENT), installation.engine(progress) as engine:
         agent = Agent(engine, installation.host_name)
         result = engine.reconcile("demo")
         progress.close()

@@ -20,10 +20,10 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show the attempts to deploy an app, the newest first."""
-    from reconciler.cli.known_apps import require_known  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415
     from reconciler.cli.views.history import history_json, history_lines  # noqa: PLC0415
     from reconciler.cli.views.lines import line  # noqa: PLC0415
+    from reconciler.engine.known_apps import require_known  # noqa: PLC0415  not needed to refuse options
 
     with invocation_of(context).installation().journal() as journal:
         require_known(journal, app)

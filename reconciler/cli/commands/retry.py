@@ -14,9 +14,9 @@ def command(
     app: Annotated[str, typer.Argument(metavar="APP", help="The app's name.")],
 ) -> int:
     """Let the next pass try a release again that failed before."""
-    from reconciler.cli.known_apps import require_known  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.output import write_lines  # noqa: PLC0415
     from reconciler.cli.views.lines import line  # noqa: PLC0415
+    from reconciler.engine.known_apps import require_known  # noqa: PLC0415  not needed to refuse options
 
     installation = invocation_of(context).installation()
     with installation.journal() as journal:

@@ -7,7 +7,7 @@ from pathlib import Path
 from reconciler.agent.agent import Agent
 from reconciler.agent.logs import configure_logs
 from reconciler.cli.wiring import Installation
-from reconciler.host.locking import state_lock
+from reconciler.host.locking import AGENT, state_lock
 
 
 def command(configuration: Path | None) -> int:
@@ -15,6 +15,6 @@ def command(configuration: Path | None) -> int:
     configure_logs()
     installation = Installation.load(configuration)
     installation.layout.create()
-    with state_lock(installation.layout), installation.engine() as engine:
+    with state_lock(installation.layout, AGENT), installation.engine() as engine:
         Agent(engine, installation.host_name).run()
     return 0

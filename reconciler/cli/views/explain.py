@@ -8,13 +8,14 @@ from typing import Any
 from reconciler.cli.explaining import Explanation
 from reconciler.cli.views.failures import hint_line, tail_lines
 from reconciler.cli.views.lines import Line, Part, Style, indented, line, styled
-from reconciler.cli.views.times import ago, local_time
+from reconciler.cli.views.times import ago
 from reconciler.cli.views.words import ACTION_STYLES, SYMBOLS, reason_words, short
 from reconciler.engine.results import AppResult
 from reconciler.host.journal import EventRecord
 from reconciler.model.condition import ConditionType
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import Action
+from reconciler.model.times import local_time
 
 
 def explain_lines(explanation: Explanation, now: float) -> list[Line]:

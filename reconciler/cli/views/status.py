@@ -11,6 +11,7 @@ from reconciler.cli.views.times import ago
 from reconciler.cli.views.words import counted, short
 from reconciler.engine.status import AppStatus, HostStatus
 from reconciler.model.condition import ConditionReason, ConditionType
+from reconciler.model.times import local_time
 
 COLUMNS = ("app", "ready", "release", "revision", "serving since", "last pass", "state")
 STATE_WORDS = {
@@ -37,7 +38,16 @@ def status_notes(status: HostStatus, now: float) -> list[Line]:
     commit = short(last.revision) or "unknown"
     lines = [line(f"{counts}; last pass {ago(last.finished, now)}, commit {commit} ({last.trigger}).")]
     concern = _concern_of_nobody(last.error, status.apps) if last.error else ""
+    lines.append(_agent_line(status, now))
     return [warning_line(one_line(concern)), *lines] if concern else lines
+
+
+def _agent_line(status: HostStatus, now: float) -> Line:
+    agent = status.agent
+    if agent is None:
+        return line("No agent runs; `reconciler run` starts one.")
+    since = f" since {local_time(agent.since)} ({ago(agent.since, now)})" if agent.since is not None else ""
+    return line(f"The agent runs{since}, process {agent.process or 'unknown'}.")
 
 
 def problem_lines(status: HostStatus) -> list[Line]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
 
@@ -31,8 +29,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), int(MINUTE))
     return f"{minutes} min {rest} s"
-
-
-def local_time(seconds: float) -> str:
-    """A point in time, in the time zone of the reader."""
-    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M:%S")

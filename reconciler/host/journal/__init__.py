@@ -8,6 +8,16 @@ from reconciler.host.journal.records import (
     PassRecord,
     ReleaseRecord,
     ReleaseState,
+    SuspensionRecord,
 )
 
-__all__ = ["AppRecord", "EventRecord", "HookRecord", "Journal", "PassRecord", "ReleaseRecord", "ReleaseState"]
+__all__ = [
+    "AppRecord",
+    "EventRecord",
+    "HookRecord",
+    "Journal",
+    "PassRecord",
+    "ReleaseRecord",
+    "ReleaseState",
+    "SuspensionRecord",
+]

@@ -6,9 +6,10 @@ from reconciler.host.journal.applied_table import AppliedTable
 from reconciler.host.journal.apps_table import AppsTable
 from reconciler.host.journal.history_tables import HistoryTables
 from reconciler.host.journal.hooks_table import HooksTable
+from reconciler.host.journal.suspensions_table import SuspensionsTable
 
 
-class Journal(AppliedTable, AppsTable, HistoryTables, HooksTable):
+class Journal(AppliedTable, AppsTable, HistoryTables, HooksTable, SuspensionsTable):
     """All of the journal. A change of several tables is one transaction, in the table that it is about."""
 
     def setting(self, name: str) -> str | None:

@@ -88,6 +88,14 @@ MIGRATIONS: tuple[str, ...] = (
     CREATE INDEX hooks_by_app ON hooks (app, release);
     ALTER TABLE apps ADD COLUMN waiting_reason TEXT;
     """,
+    """
+    CREATE TABLE suspensions (
+        app TEXT PRIMARY KEY,
+        reason TEXT NOT NULL,
+        by TEXT NOT NULL,
+        at REAL NOT NULL
+    );
+    """,
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from reconciler.model.times import local_time
+
 
 class ReleaseState(StrEnum):
     """How an attempt to put a release in place ended."""
@@ -79,6 +81,21 @@ class EventRecord:
     message: str
     at: float
     detail: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SuspensionRecord:
+    """An operator's suspension of an app: why, ``by`` which account, and since when."""
+
+    app: str
+    reason: str
+    by: str
+    at: float
+
+    @property
+    def sentence(self) -> str:
+        """Who suspended the app, since when, and why."""
+        return f"suspended by {self.by} since {local_time(self.at)}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
