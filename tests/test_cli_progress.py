@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from command_line import RUN_SECONDS, environment
 from reconciler.cli import progress as progress_module
 from reconciler.cli.progress import LiveProgress, PlainProgress, make_progress
 from reconciler.engine.progress import Progress
 from reconciler.model.plan import Change
 from reconciler.model.stage import Action, Reason, StageName
+from world import World
 
 BUILD = Change(StageName.BUILD, Action.CREATE, (Reason.INPUT_CHANGED, Reason.UPSTREAM_CHANGED))
 THREAD_SECONDS = 20.0
@@ -96,3 +101,16 @@ def test_live_progress_shows_the_last_line_and_imports_nothing_before_it_is_need
     progress.stage_finished("blog", "build", 1.0, None)
     assert progress.table().row_count == 0
     progress.close()
+
+
+def test_a_reader_that_went_away_fails_no_deployment(world: World) -> None:
+    world.add_app("blog", "here")
+    ours, theirs = os.pipe()
+    os.close(ours)
+    command = [sys.executable, "-m", "reconciler.cli.main", "-c", str(world.agent_file), "once", "--json"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=theirs, env=environment(), timeout=RUN_SECONDS, check=False
+    )
+    os.close(theirs)
+    assert done.returncode == 0
+    assert world.text("blog.example.com") == "here"

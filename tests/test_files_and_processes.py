@@ -116,6 +116,17 @@ def test_a_child_that_keeps_the_pipe_open_does_not_hold_the_pass() -> None:
     assert time.monotonic() - started < 10
 
 
+def test_a_daemon_that_goes_on_printing_does_not_hold_the_pass_either() -> None:
+    heard = bytearray()
+    # it ends by itself, once nobody reads what it prints
+    chatter = "setsid sh -c 'while echo on; do sleep 0.01; done' & echo begun"
+    started = time.monotonic()
+    result = run(["/bin/sh", "-c", chatter], timeout=30, on_output=heard.extend)
+    assert time.monotonic() - started < 10
+    assert heard.startswith(b"begun\n") or b"\nbegun\n" in heard
+    assert result.stdout == b""
+
+
 def test_a_missing_program_says_what_to_do() -> None:
     with pytest.raises(HostError, match="no-such-program is not on this host"):
         run(["no-such-program"], timeout=5)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reconciler.engine.known_apps import require_known
+from reconciler.host.log_rotation import put_aside
 from reconciler.model.errors import HostError
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ class Place:
 
 
 def last_lines(file: Path, count: int) -> tuple[str, Place]:
-    """The last ``count`` lines of a file of any size, read from its end, and the place after them."""
+    """The last ``count`` lines of a file of any size, read from its end, and the place after them.
+
+    A log that has just been put aside begins with the end of the one before.
+    """
     content = b""
     with file.open("rb") as log:
         place = Place(os.fstat(log.fileno()).st_ino, log.seek(0, os.SEEK_END))
@@ -67,7 +71,9 @@ def last_lines(file: Path, count: int) -> tuple[str, Place]:
             log.seek(position)
             content = log.read(size) + content
     lines = content.splitlines(keepends=True)[-count:] if count else []
-    return b"".join(lines).decode("utf-8", "replace"), place
+    before, missing = put_aside(file), count - len(lines)
+    older = last_lines(before, missing)[0] if missing > 0 and before.exists() else ""
+    return older + b"".join(lines).decode("utf-8", "replace"), place
 
 
 def follow_files(places: dict[Path, Place], write: Callable[[str], None]) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TextIO
 
 from reconciler.cli.views.lines import Line, coloured, plain
@@ -25,8 +26,9 @@ def write_lines(lines: Iterable[Line], stream: TextIO | None = None) -> None:
 
 
 def write_notes(lines: Iterable[Line]) -> None:
-    """Write lines for people to standard error."""
-    write_lines(lines, sys.stderr)
+    """Write lines for people to standard error; nothing fails because nobody reads them any more."""
+    with suppress(OSError):
+        write_lines(lines, sys.stderr)
 
 
 def write_json(value: object) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -89,7 +90,9 @@ class LiveProgress:
         if live is not None:
             ended = finished_line(app, stage, seconds, running.reasons if running else "", error)
             text = coloured(ended) if colour_wanted(sys.__stderr__ or sys.stderr) else plain(ended)
-            live.console.print(Text.from_ansi(text), soft_wrap=True)
+            # a terminal that was closed must not end a deployment
+            with suppress(OSError):
+                live.console.print(Text.from_ansi(text), soft_wrap=True)
 
     def close(self) -> None:
         """Take the live lines away and give the terminal back."""

@@ -20,7 +20,8 @@ from reconciler.model.plan import AppPlan, Change
 from reconciler.model.stage import STORED, AppliedStage, StageName
 from reconciler.stages import STAGES, Stage, Work
 
-HISTORY_READ = 500
+HISTORY_READ = 5_000
+"""How many verified attempts for one app are looked through."""
 
 
 @dataclass(slots=True)
@@ -101,8 +102,8 @@ class Applying:
 
     def _ran_before(self) -> bool:
         """Whether this release was verified before: its hooks have run then, and run once per release."""
-        history = self.journal.releases(self.app.name, HISTORY_READ)
-        return any(r.release == self.app.release and r.state is ReleaseState.VERIFIED for r in history)
+        history = self.journal.releases(self.app.name, HISTORY_READ, state=ReleaseState.VERIFIED)
+        return any(record.release == self.app.release for record in history)
 
     def _say(self, stage: StageName) -> Callable[[str], None]:
         return lambda line: self.progress.stage_said(self.app.name, stage, line)

@@ -16,6 +16,7 @@ from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
 from reconciler.engine.recording import as_reconciler_error, record_failure, record_superseded, record_verified
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.rotating import Rotating
 from reconciler.engine.settled import Settling, settled_by
 from reconciler.engine.superseding import News, Silent, Superseding
 from reconciler.engine.sweeping import sweep
@@ -45,6 +46,7 @@ class Engine:
     observer: Observer = field(init=False)
     _settling: Settling = field(init=False)
     _collecting: Collecting = field(init=False)
+    _rotating: Rotating = field(init=False)
     _applied: AppliedApps | None = None
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
+        self._rotating = Rotating(self.host.layout.logs)
         self._collecting = Collecting(self.host.layout, self.journal, self.reader.configuration.store)
 
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:
@@ -229,7 +232,7 @@ class Engine:
         """Start what a reboot or a person ended, and take over a changed listen address; sentences where it fails."""
         if not self._known:
             return ()
-        problems = []
+        problems = [*self._rotating.look()]
         for current, bring_back in (
             (self.host.emperor.running, self.host.emperor.ensure_running),
             (self.host.nginx.current, self.host.nginx.ensure_running),

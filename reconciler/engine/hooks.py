@@ -16,6 +16,7 @@ from reconciler.host.journal import HookRecord, Journal
 from reconciler.host.layout import Layout
 from reconciler.model.errors import CommandFailed, StageFailed
 from reconciler.model.manifest import Hook, Moment
+from reconciler.model.stage import StageName
 from reconciler.stages.app_folder import app_folder, environment_folder
 
 
@@ -104,6 +105,8 @@ class Hooks:
             **app_environment(spec.env, environment, os.environ, home),
             "RECONCILER_APP": self.app.name,
             "RECONCILER_RELEASE": self.app.release,
+            # the release's own folder of links is laid out after the hooks that go before it
+            "RECONCILER_STATIC": str(self.layout.output(StageName.STATIC, self.app.digests[StageName.STATIC])),
         }
         run_app_command(
             hook.command,

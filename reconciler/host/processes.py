@@ -23,6 +23,8 @@ from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 TAIL_BYTES = 8 * 1024
 OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
 TERMINATE_GRACE_SECONDS = 2.0
+LEFT_BEHIND_SECONDS = 1.0
+"""How long is read what a program's children print after its own end; one that has left its group may never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ def run(
 
     ``timeout`` is in seconds; ``env`` is the whole environment (``None``: this process's own). ``what`` names the
     program in errors. While the program runs, ``on_line`` sees every line of both streams, the last one only with its
-    line break, and ``on_output`` every byte in order; with it, the result's standard output has both streams.
+    line break, and ``on_output`` every byte in order, which the result does not keep then.
 
     Raises :class:`CommandFailed` on a status other than 0, :class:`CommandTimedOut` after the limit, and
     :class:`HostError` when the program is not there.
@@ -94,7 +96,8 @@ def run(
         if limits is not None:
             _apply(limits, process.pid)
         try:
-            stdout, tail = _collect(process, stdin, started + timeout, listeners)
+            limit = OUTPUT_LIMIT_BYTES if on_output is None else 0
+            stdout, tail = _collect(process, stdin, started + timeout, listeners, limit)
         except TimeoutError as error:
             end_group(process.pid)
             raise CommandTimedOut(arguments, timeout, str(error), what=what) from None
@@ -144,13 +147,15 @@ def _collect(
     stdin: bytes | None,
     deadline: float,
     listeners: Sequence[Callable[[bytes], None]],
+    limit: int,
 ) -> tuple[bytes, str]:
-    """Read both streams until they end; TimeoutError carries the tail of what came until then."""
+    """Read both streams until they end, and keep ``limit`` bytes; TimeoutError carries the tail of what came."""
     if process.stdout is None:
         raise RuntimeError("the streams of a program are always pipes")
     stdout = bytearray()
     tail = bytearray()
     written = 0
+    ended: float | None = None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         if process.stderr is not None:
@@ -172,14 +177,16 @@ def _collect(
                 if not chunk:
                     selector.unregister(stream)
                     continue
-                if stream is process.stdout and len(stdout) < OUTPUT_LIMIT_BYTES:
+                if stream is process.stdout and len(stdout) < limit:
                     stdout += chunk
                 tail = (tail + chunk)[-TAIL_BYTES:]
                 for listener in listeners:
                     listener(chunk)
-            if selector.get_map() and process.poll() is not None and not _readable(selector):
+            if selector.get_map() and process.poll() is not None:
                 # a grandchild still holds the pipe; the program itself has ended
-                break
+                ended = time.monotonic() if ended is None else ended
+                if time.monotonic() - ended > LEFT_BEHIND_SECONDS or not _readable(selector):
+                    break
     return bytes(stdout), _text(tail)
 
 
