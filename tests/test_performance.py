@@ -20,8 +20,6 @@ pytestmark = pytest.mark.serial
 ONE_APP_SECONDS = 0.030
 THOUSAND_APPS_SECONDS = 1.0
 COLD_SECONDS = 0.6
-COLD_SHARE = 1.7
-"""On a machine that is slow just now: how many times what the libraries that a command stands on cost to import."""
 LIBRARIES = "import typer, pydantic.dataclasses, git, yaml, sqlite3"
 RUNS = 9
 
@@ -75,8 +73,11 @@ def test_the_cold_command_with_nothing_to_do(world: World) -> None:
         subprocess.run(command, check=True, capture_output=True, timeout=60, env=environment)
 
     seconds = times(lambda: run(command))
-    floor = times(lambda: run([sys.executable, "-c", LIBRARIES]))
-    bar = max(COLD_SECONDS, COLD_SHARE * statistics.median(floor))
-    report("the libraries alone", floor, bar)
+    bar = COLD_SECONDS
+    if statistics.median(seconds) > bar:
+        # a machine that is slow just now: at most what importing the libraries of the command line alone takes
+        floor = times(lambda: run([sys.executable, "-c", LIBRARIES]))
+        bar = max(bar, statistics.median(floor))
+        report("the libraries alone", floor, bar)
     report("cold `reconciler once`, one app, nothing to do", seconds, bar)
     assert statistics.median(seconds) <= bar

@@ -14,9 +14,9 @@ from reconciler.engine.results import PassResult
 from reconciler.engine.retention import Footprint, Output, Retained, retained_releases, within_budget
 from reconciler.host.journal import ReleaseRecord, ReleaseState
 from reconciler.host.store import disk_usage
-from reconciler.model.fields import parse_size
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import StageName
+from reconciler.model.values import size_in_bytes
 from world import World, manifest, of, ran, wsgi_app
 
 V, F = ReleaseState.VERIFIED, ReleaseState.FAILED
@@ -110,7 +110,7 @@ def test_the_limit(
     ("text", "size"), [("0", 0), ("512", 512), ("64k", 65536), ("1M", 2**20), ("20g", 20 * 2**30)]
 )
 def test_sizes_are_read(text: str, size: int) -> None:
-    assert parse_size(text) == size
+    assert size_in_bytes(text) == size
 
 
 @pytest.mark.parametrize(

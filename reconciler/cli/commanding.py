@@ -61,11 +61,12 @@ class Commands(TyperGroup):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        module, _, function = COMMANDS[cmd_name].partition(":")
+        name, _, function = COMMANDS[cmd_name].partition(":")
+        module = importlib.import_module(name)
+        # commands that also run without typer import it for type checkers only, and typer looks for it in the module
+        vars(module).setdefault("typer", typer)
         application = _application()
-        application.command(name=cmd_name, context_settings=HELP_OPTIONS)(
-            getattr(importlib.import_module(module), function)
-        )
+        application.command(name=cmd_name, context_settings=HELP_OPTIONS)(getattr(module, function))
         return get_command(application)
 
 
@@ -80,9 +81,14 @@ def run_command(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         raise
     except Exception as error:
-        failure = _as_failure(error, arguments)
-        if "--debug" in arguments:
-            traceback.print_exception(error)
+        return tell_failure(error, arguments)
+
+
+def tell_failure(error: Exception, arguments: Sequence[str]) -> int:
+    """Write ``error:`` and ``hint:``, with ``--debug`` the traceback too; the exit status."""
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    failure = _as_failure(error, arguments)
     write_notes(error_with_tail(failure))
     return failure.exit_status
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
 if TYPE_CHECKING:
+    import typer
+
     from reconciler.cli.wiring import Installation
 
 
@@ -21,7 +21,7 @@ class Invocation:
 
     def installation(self) -> Installation:
         """The configuration and the folders it leads to; :class:`ConfigurationError` when there is none."""
-        from reconciler.cli.wiring import Installation  # noqa: PLC0415  pydantic is read only where it is needed
+        from reconciler.cli.wiring import Installation  # noqa: PLC0415  the host is read only where it is needed
 
         return Installation.load(self.config)
 

@@ -33,10 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # looking for plugins, none of which are ours, reads the metadata of every installed package
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     try:
-        # typer takes 100 ms to import
-        from reconciler.cli.commanding import run_command  # noqa: PLC0415
-
-        status = run_command(given)
+        status = _run(given)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted: what served before still serves, and the next pass carries on\n")
@@ -46,6 +43,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE_STATUS
     return status
+
+
+def _run(arguments: Sequence[str]) -> int:
+    """Run the command, the plain way where that will do: typer takes 100 ms to import."""
+    from reconciler.cli.plain import plain_command  # noqa: PLC0415
+
+    plain = plain_command(arguments)
+    if plain is None:
+        from reconciler.cli.commanding import run_command  # noqa: PLC0415
+
+        return run_command(arguments)
+    try:
+        return plain()
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        from reconciler.cli.commanding import tell_failure  # noqa: PLC0415
+
+        return tell_failure(error, arguments)
 
 
 def entry() -> NoReturn:

@@ -6,7 +6,6 @@ Imports what git, nginx or uWSGI need only when a command asks for an engine, so
 from __future__ import annotations
 
 import os
-import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.host.configuration_memory import keep, recall
 from reconciler.host.files import write_whole
 from reconciler.host.layout import Layout
 from reconciler.model.errors import ConfigurationError
@@ -40,17 +40,16 @@ def find_configuration(given: Path | None) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """A configuration and the folders that it leads to."""
+    """A configuration and the folders that it leads to; ``unknown`` is its text where it had to be checked."""
 
     file: Path
     configuration: Configuration
     layout: Layout
+    unknown: bytes | None = None
 
     @classmethod
     def load(cls, given: Path | None) -> Installation:
         """Read the configuration; its relative paths start at its own folder."""
-        from reconciler.model.configuration_reading import read_configuration  # noqa: PLC0415  pydantic costs 50 ms
-
         file = find_configuration(given)
         try:
             text = file.read_bytes()
@@ -61,9 +60,10 @@ class Installation:
             ) from error
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
-        configuration = read_configuration(text[: CONFIGURATION_LIMIT_BYTES + 1], file=str(file))
+        known = recall(file, text)
+        configuration = known or _read(file, text)
         root = (file.parent / configuration.root).absolute()
-        return cls(file, configuration, Layout(Path(os.path.normpath(root))))
+        return cls(file, configuration, Layout(Path(os.path.normpath(root))), None if known else text)
 
     @property
     def host_name(self) -> str:
@@ -107,6 +107,8 @@ class Installation:
 
         layout, http = self.layout, self.configuration.http
         layout.create()
+        if self.unknown is not None:
+            keep(layout, self.unknown, self.configuration)
         with self.journal(write=True) as journal:
             token = host_token(layout)
             mirrors = Mirrors(layout.mirrors)
@@ -128,13 +130,19 @@ class Installation:
                 mirrors.close()
 
 
+def _read(file: Path, text: bytes) -> Configuration:
+    from reconciler.model.configuration_reading import read_configuration  # noqa: PLC0415  pydantic costs 100 ms
+
+    return read_configuration(text[: CONFIGURATION_LIMIT_BYTES + 1], file=str(file))
+
+
 def host_token(layout: Layout) -> str:
     """What the agent shows to nginx to be told which release answered; made once per state folder."""
     file = layout.root / "probe-token"
     try:
         return file.read_text("ascii").strip()
     except FileNotFoundError:
-        token = secrets.token_hex(TOKEN_BYTES)
+        token = os.urandom(TOKEN_BYTES).hex()
         write_whole(file, f"{token}\n", mode=0o600)
         return token
 

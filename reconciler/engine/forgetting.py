@@ -14,7 +14,7 @@ from reconciler.host.journal import Journal
 from reconciler.host.layout import Layout
 from reconciler.host.releases import public_release, vassals_of
 from reconciler.model.errors import UsageError
-from reconciler.model.fields import NAME_PATTERN
+from reconciler.model.values import NAME_PATTERN
 
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired, Reader

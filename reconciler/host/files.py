@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ TEMPORARY_PREFIX = ".tmp-"
 
 def temporary_sibling(path: Path) -> Path:
     """A name beside ``path`` that nothing else uses and that a later pass recognizes as left over."""
-    return path.with_name(f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}")
+    return path.with_name(f"{TEMPORARY_PREFIX}{os.urandom(6).hex()}")
 
 
 def flush_folder(folder: Path) -> None:

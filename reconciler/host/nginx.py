@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import signal
 import threading
 import time
@@ -177,7 +176,7 @@ class Nginx:
     def _write(self, files: Mapping[Path, str | None]) -> None:
         self.layout.sites.mkdir(parents=True, exist_ok=True)
         (self.layout.nginx / "temp").mkdir(parents=True, exist_ok=True)
-        write_whole(self.generation_file, _generation_text(secrets.token_hex(8)))
+        write_whole(self.generation_file, _generation_text(os.urandom(8).hex()))
         for path, content in files.items():
             if content is None:
                 path.unlink(missing_ok=True)

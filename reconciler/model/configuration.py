@@ -2,7 +2,7 @@
 
 Like the manifest's, these classes are the schema that pydantic reads at the edge
 (:mod:`reconciler.model.configuration_reading`). A relative ``root`` or repository path is kept as it is written: the
-caller knows which folder it starts at.
+caller knows which folder it starts at. Only type checkers and that edge import pydantic, which takes a while.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import ConfigDict, StrictBool
-from pydantic.alias_generators import to_camel
+from reconciler.model.values import STRICT, size_in_bytes
 
-from reconciler.model import fields
-from reconciler.model.fields import about
+if TYPE_CHECKING:
+    from pydantic import StrictBool
 
-STRICT = ConfigDict(extra="forbid", alias_generator=to_camel)
+    from reconciler.model import fields
+    from reconciler.model.fields import about
+
+DEFAULT_ROOT = "./var"
+"""The state folder, beside agent.yaml."""
 
 
 class Profile(StrEnum):
@@ -98,7 +101,7 @@ class Store:
     @property
     def limit_bytes(self) -> int | None:
         """The limit in bytes."""
-        return None if self.limit is None else fields.parse_size(self.limit)
+        return None if self.limit is None else size_in_bytes(self.limit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Configuration:
     profile: Annotated[
         Profile, about("embedded: everything below root, without privileges; system: the paths of the distribution.")
     ] = Profile.EMBEDDED
-    root: Annotated[fields.RootFolder, about("The state folder of the embedded profile.")] = "./var"
+    root: Annotated[fields.RootFolder, about("The state folder of the embedded profile.")] = DEFAULT_ROOT
     host: Annotated[Host, about("How manifests see this host.")] = Host()
     http: Annotated[Http, about("Where nginx listens in the embedded profile.")] = Http()
     drift: Annotated[Drift, about("When the host is looked over for drift.")] = Drift()

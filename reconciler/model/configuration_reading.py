@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import ConfigurationError, Problem
-from reconciler.model.schemas import Schema, json_schema
+from reconciler.model.schemas import Schema, adapter_of, json_schema
 from reconciler.model.validation_sentences import found, problems_of
 from reconciler.model.yaml_documents import Document, Path
 from reconciler.model.yaml_reading import read_documents
@@ -39,7 +39,7 @@ def configuration_schema() -> Schema:
 
 @lru_cache(maxsize=1)
 def _adapter() -> TypeAdapter[Configuration]:
-    return TypeAdapter(Configuration)
+    return adapter_of(Configuration)
 
 
 def _read_document(document: Document, file: str) -> Configuration:

@@ -21,12 +21,12 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-NAME_PATTERN = r"^[a-z][a-z0-9-]{0,39}$"
+from reconciler.model.values import ENVIRONMENT_NAME_PATTERN, NAME_PATTERN
+
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 SERVER_NAME_PATTERN = rf"^(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*{_LABEL}$"
 SIZE_PATTERN = r"^[0-9]{1,6}[kKmMgG]?$"
 DURATION_PATTERN = r"^[0-9]{1,6}(\.[0-9]{1,3})?(ms|s|m|h)$"
-ENVIRONMENT_NAME_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]{0,127}$"
 HEADER_NAME_PATTERN = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}$"
 MODULE_PATTERN = r"^[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w.]*(\(\))?$"
 UWSGI_OPTION_PATTERN = r"^[a-z0-9][a-z0-9-]{0,63}$"
@@ -44,7 +44,6 @@ _HOST_ADDRESS = rf"(https|ssh)://{_USER}{_HOST}(:[0-9]{{1,5}})?/[^\s-]\S*"
 _SHORT_ADDRESS = rf"[A-Za-z0-9_][\w.-]*@{_HOST}:[^\s-]\S*"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_UNIT_BYTES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
 VALUE_CHARACTERS = 80
@@ -107,14 +106,6 @@ def parse_duration(value: str) -> timedelta:
     if not match or not re.fullmatch(DURATION_PATTERN, value):
         raise refuse(f"{shown(value)} is not a duration; write a number and ms, s, m or h, such as 30s")
     return timedelta(seconds=float(match[1]) * _UNIT_SECONDS[match[2]])
-
-
-def parse_size(value: str) -> int:
-    """``512``, ``64k``, ``1m`` or ``20g`` in bytes; the letters stand for powers of 1024."""
-    match = re.fullmatch(r"([0-9]{1,6})([kmg]?)", value.lower())
-    if not match:
-        raise refuse(f"{shown(value)} is not a size; write a number and k, m or g, such as 20g")
-    return int(match[1]) * _UNIT_BYTES[match[2]]
 
 
 def _duration(value: object) -> object:

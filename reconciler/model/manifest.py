@@ -2,7 +2,7 @@
 
 The classes are the schema: pydantic reads their annotations at the edge (:mod:`reconciler.model.manifest_reading`),
 everything behind it deals with frozen values. In YAML the fields are written in camelCase. What ``about`` says is the
-description that an editor shows.
+description that an editor shows. Only type checkers and that edge import pydantic, which takes a while.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
-from pydantic import ConfigDict, Discriminator, Field, StrictBool, StrictStr, Tag
-from pydantic.alias_generators import to_camel
+from reconciler.model.values import STRICT
 
-from reconciler.model import fields
-from reconciler.model.fields import about
+if TYPE_CHECKING:
+    from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag
 
-STRICT = ConfigDict(extra="forbid", alias_generator=to_camel)
+    from reconciler.model import fields
+    from reconciler.model.fields import about
 
 API_VERSION: Final = "reconciler/v1"
 KIND: Final = "App"
@@ -201,10 +201,10 @@ class Hook:
     ] = False
 
 
-HookOrCommand = Annotated[
+HookOrCommand: TypeAlias = """Annotated[
     Annotated[fields.Command, Tag(fields.TEXT_TAG)] | Annotated[Hook, Tag(fields.MAPPING_TAG)],
     Discriminator(fields.text_or_mapping),
-]
+]"""
 """A hook with its settings, or only its command."""
 
 

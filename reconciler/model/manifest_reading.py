@@ -15,13 +15,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from reconciler.model.errors import Problem
-from reconciler.model.fields import NAME_PATTERN
 from reconciler.model.manifest import Manifest
 from reconciler.model.manifest_checks import check_manifest, unbuilt_keys
 from reconciler.model.manifest_conflicts import NameClaim, ServerClaim, name_conflicts, server_conflicts
 from reconciler.model.manifest_dependencies import DependencyClaim, dependency_conflicts
-from reconciler.model.schemas import Schema, json_schema
+from reconciler.model.schemas import Schema, adapter_of, json_schema
 from reconciler.model.validation_sentences import DOCUMENT_PROBLEMS, found, problems_of
+from reconciler.model.values import NAME_PATTERN
 from reconciler.model.yaml_documents import Document, field_name
 from reconciler.model.yaml_reading import read_documents
 
@@ -140,7 +140,7 @@ def manifest_schema() -> Schema:
 @lru_cache(maxsize=1)
 def _adapter() -> TypeAdapter[Manifest]:
     # building it takes longer than reading a hundred manifests, and many commands read none
-    return TypeAdapter(Manifest)
+    return adapter_of(Manifest)
 
 
 _cached_schema = lru_cache(maxsize=1)(manifest_schema)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import TypeAdapter
+from pydantic import Discriminator, Field, StrictBool, StrictStr, Tag, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
+from reconciler.model import fields
 from reconciler.model.yaml_documents import Path
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 Schema = dict[str, Any]
+_Kind = TypeVar("_Kind")
+_NAMES = {
+    "fields": fields,
+    "about": fields.about,
+    "Discriminator": Discriminator,
+    "Field": Field,
+    "StrictBool": StrictBool,
+    "StrictStr": StrictStr,
+    "Tag": Tag,
+}
 
 
 class _Generator(GenerateJsonSchema):
@@ -33,6 +45,16 @@ class _Generator(GenerateJsonSchema):
     def get_title_from_name(self, name: str) -> str:
         words = re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", name).lower()
         return words[:1].upper() + words[1:]
+
+
+def adapter_of(kind: type[_Kind]) -> TypeAdapter[_Kind]:
+    """Reads documents of one kind, :class:`~reconciler.model.manifest.Manifest` for one.
+
+    The annotations of those classes name what their modules import for type checkers only. pydantic evaluates
+    annotations in the module of their class, so that the names are put there before it does.
+    """
+    vars(sys.modules[kind.__module__]).update(_NAMES)
+    return TypeAdapter(kind)
 
 
 def duration_text(duration: timedelta) -> str:

@@ -8,11 +8,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
-from pydantic.alias_generators import to_camel
 
 from reconciler.model.errors import Problem
 from reconciler.model.fields import MAPPING_TAG, TEXT_TAG, shown
 from reconciler.model.schemas import Schema, keys_at, places_of
+from reconciler.model.values import camel_case
 from reconciler.model.yaml_documents import Document, Path, field_name
 
 DOCUMENT_PROBLEMS = 50
@@ -145,7 +145,7 @@ def _unknown(path: Path, schema: Schema) -> str:
     key = str(path[-1])
     allowed = keys_at(schema, path[:-1])
     if "_" in key or "-" in key:
-        camel = to_camel(key.replace("-", "_"))
+        camel = camel_case(key.replace("-", "_"))
         if camel in allowed:
             return f"unknown key; did you mean {camel}?"
     close = get_close_matches(key[:60].lower(), {name.lower(): name for name in allowed}, n=1, cutoff=SIMILARITY)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.model.errors import StageFailed
-from reconciler.model.fields import ENVIRONMENT_NAME_PATTERN
+from reconciler.model.values import ENVIRONMENT_NAME_PATTERN
 
 FORMAT = "# reconciler environment, format 1"
 BINARY_VARIABLE = "RECONCILER_UWSGI"

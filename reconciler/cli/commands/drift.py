@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from reconciler.cli.invocation import Invocation, invocation_of
 
-from reconciler.cli.invocation import invocation_of
+if TYPE_CHECKING:
+    import typer
 
 DRIFT_STATUS = 3
 
@@ -18,11 +19,16 @@ def command(
     """Show what differs from the applied state, with diffs.
 
     Exit status 3: something does."""
+    return run(invocation_of(context), as_json=as_json)
+
+
+def run(invocation: Invocation, *, as_json: bool) -> int:
+    """Show the drift; the exit status."""
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.drift import drift_lines  # noqa: PLC0415
     from reconciler.engine.drift import find_drift  # noqa: PLC0415
 
-    installation = invocation_of(context).installation()
+    installation = invocation.installation()
     with installation.journal() as journal:
         rows = find_drift(installation.layout, journal)
         apps = len(journal.applied())

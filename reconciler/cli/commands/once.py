@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from reconciler.cli.invocation import Invocation, invocation_of
 
-from reconciler.cli.invocation import invocation_of
+if TYPE_CHECKING:
+    import typer
 
 TRIGGER = "cli"
 
@@ -17,6 +18,11 @@ def command(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Run one pass: deploy what git asks for, and prove it."""
+    return run(invocation_of(context), as_json=as_json)
+
+
+def run(invocation: Invocation, *, as_json: bool) -> int:
+    """Run one pass and show it; the exit status."""
     # the engine takes longest to import, so that options are read and refused before it is
     from reconciler.cli.interrupts import ending_safely  # noqa: PLC0415
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415
@@ -25,7 +31,7 @@ def command(
     from reconciler.engine.collecting import remove_left_over  # noqa: PLC0415
     from reconciler.host.locking import state_lock  # noqa: PLC0415
 
-    installation = invocation_of(context).installation()
+    installation = invocation.installation()
     installation.layout.create()
     with (
         ending_safely(),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from reconciler.cli.invocation import Invocation, invocation_of
 
-from reconciler.cli.invocation import invocation_of
+if TYPE_CHECKING:
+    import typer
 
 CHANGES_STATUS = 3
 
@@ -23,10 +24,15 @@ def command(
     """Show what a pass would do and why; change nothing.
 
     Exit status 3: there are changes."""
+    return run(invocation_of(context), app=app, revision=revision, as_json=as_json)
+
+
+def run(invocation: Invocation, *, app: str | None = None, revision: str | None = None, as_json: bool = False) -> int:
+    """Show the plan; the exit status."""
     from reconciler.cli.output import write_json, write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.plan import plan_lines, planned  # noqa: PLC0415
 
-    installation = invocation_of(context).installation()
+    installation = invocation.installation()
     with installation.engine() as engine:
         result = engine.plan(app=app, revision=revision)
         subject = engine.host.mirrors.subject(installation.config_address, result.revision)
