@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from command_line import reconciler
 from reconciler.engine.results import AppResult
 from reconciler.model.plan import Outcome
 from reconciler.model.uwsgi_log import death_of_worker
@@ -112,3 +113,12 @@ def test_a_failing_probe_quotes_the_line_that_uwsgi_logs_after_the_answer(world:
     failed = deploy(world, {"wsgi.py": BROKEN})
     assert "last lines of the app's log" in getattr(failed.error, "tail", "")
     assert "HTTP/1.1 500" in getattr(failed.error, "tail", "")
+
+
+def test_a_release_that_fails_after_the_switch_is_told_by_one_line_per_stage(world: World) -> None:
+    hooks = {"hooks": {"afterSwitch": ["exit 3"]}}
+    world.commit({"apps/blog/wsgi.py": wsgi_app("new"), "manifests/blog.yaml": manifest("blog", **hooks)})
+    ended = reconciler("-c", str(world.agent_file), "once")
+    words = [line.split(" ")[1:3] for line in ended.err.splitlines() if line.startswith("blog ")]
+    assert words == [["source:", "done"], ["build:", "done"], ["static:", "done"], ["nginx:", "done"],
+                     ["vassal:", "failed"]]  # fmt: skip

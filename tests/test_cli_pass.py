@@ -228,6 +228,24 @@ def test_a_socket_that_nobody_listens_on_is_not_ready(run: CommandLine) -> None:
     assert run.json("status")[1]["apps"][0]["conditions"][0]["reason"] == "NotListening"
 
 
+def test_servers_that_do_not_run_are_told(run: CommandLine) -> None:
+    run.world.add_app("blog")
+    run("once")
+    assert run.json("status")[1]["servers"] == {"nginx": True, "emperor": True}
+    with run.world.engine() as engine:
+        assert engine.host.nginx.stop()
+    status = run.json("status")[1]
+    assert status["servers"] == {"nginx": False, "emperor": True}
+    assert status["apps"][0]["conditions"][0]["reason"] == "NginxDown"
+    assert (status["apps"][0]["ready"], status["apps"][0]["drifted"]) == (False, False)
+    out = run("status")[1]
+    assert "nginx does not run: the next pass starts it again" in out
+    assert "blog down: release" in out
+    assert "run `reconciler once`, which starts nginx again" in run("explain", "blog")[1]
+    assert run("once")[0] == 0
+    assert run.json("status")[1]["apps"][0]["ready"]
+
+
 def test_drift_is_told_with_its_difference_and_ends_with_3(run: CommandLine) -> None:
     run.world.add_app("blog")
     run("once")

@@ -38,6 +38,7 @@ Reason = ConditionReason
         (replace(WELL, linked="r1"), READY, FALSE, Reason.LINK_LEADS_ELSEWHERE),
         (replace(WELL, linked=None), READY, FALSE, Reason.LINK_LEADS_ELSEWHERE),
         (replace(WELL, listening=False), READY, FALSE, Reason.NOT_LISTENING),
+        (replace(WELL, nginx=False), READY, FALSE, Reason.NGINX_DOWN),
         (replace(WELL, last_error="no"), READY, TRUE, Reason.SERVING),
         (replace(WELL, last_error="no"), RECONCILED, FALSE, Reason.FAILED),
         (replace(WELL, last_error="no", quarantined=True), RECONCILED, FALSE, Reason.QUARANTINED),

@@ -190,6 +190,7 @@ def test_every_condition_and_reason_is_documented() -> None:
         Standing("r", "c", "r", listening=True),
         Standing("r", "c", "other", listening=True),
         Standing("r", "c", "r", listening=False),
+        Standing("r", "c", "r", listening=True, nginx=False),
         Standing("r", "c", "r", listening=True, last_error="it failed"),
         Standing("r", "c", "r", listening=True, quarantined=True),
         Standing("r", "c", "r", listening=True, suspended_reason="spec.suspend is true"),

@@ -128,6 +128,20 @@ def test_a_taken_port_is_refused_with_its_holder(served: Served) -> None:
     assert served.nginx.install(served.site("a"))
 
 
+def test_a_new_port_that_is_taken_leaves_the_running_nginx_where_it_is(served: Served) -> None:
+    served.nginx.install(served.site("a", ("a.example.com",)))
+    before = tree(served.layout.nginx)
+    with socket.socket() as other:
+        other.bind((ADDRESS, 0))
+        other.listen()
+        moved = Nginx(served.layout, find_nginx(), ADDRESS, other.getsockname()[1], TOKEN)
+        with pytest.raises(HostError) as caught:
+            moved.install(served.site("b", ("b.example.com",)))
+    assert str(caught.value).endswith(f"; nginx goes on to answer at {ADDRESS}:{served.nginx.port}")
+    assert tree(served.layout.nginx) == before
+    assert served.get("/", host="nobody.example.com").status_code == 404
+
+
 def test_another_port_is_taken_up_by_the_running_nginx(served: Served) -> None:
     served.nginx.ensure_running()
     pid = served.nginx._daemon.pid()

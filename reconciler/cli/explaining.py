@@ -58,6 +58,8 @@ class Explanation:
         reason = self.status.condition(ConditionType.READY).reason
         if reason in (ConditionReason.NOT_LISTENING, ConditionReason.LINK_LEADS_ELSEWHERE):
             return f"run `reconciler once`; if that does not help, `reconciler logs {self.app}` says why it ended"
+        if reason is ConditionReason.NGINX_DOWN:
+            return "run `reconciler once`, which starts nginx again or says why it cannot"
         if self.asks is None and self.status.last_error is not None and not self.mended:
             hint = self.last_failure.detail.get("hint") if self.last_failure is not None else None
             return str(hint) if hint else "correct the cause and commit, or run `reconciler once` to try again"

@@ -11,17 +11,19 @@ from reconciler.engine.desired import DesiredApp
 from reconciler.engine.hooks import Hooks
 from reconciler.engine.progress import Progress
 from reconciler.engine.switching import Switch
-from reconciler.host.interruption import stop_if_interrupted, to_the_end
+from reconciler.host.interruption import Interrupted, Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.journal import Journal, ReleaseState
 from reconciler.host.old_assets import keep_assets
 from reconciler.host.services import Host
-from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
+from reconciler.model.errors import CommandFailed, StageFailed
 from reconciler.model.plan import AppPlan, Change
 from reconciler.model.stage import STORED, AppliedStage, StageName
 from reconciler.stages import STAGES, Stage, Work
 
 HISTORY_READ = 5_000
 """How many verified attempts for one app are looked through."""
+ENDED_BY = {Superseded: "given up for a newer commit", Interrupted: "interrupted"}
+"""What is said of a stage that something else than an error ended."""
 
 
 @dataclass(slots=True)
@@ -52,7 +54,7 @@ class Applying:
                     self.journal.record_output(stage.name, desired.inputs.key, desired.digest, time.time())
         nginx, vassal = self.plan.change(StageName.NGINX), self.plan.change(StageName.VASSAL)
         if nginx.needed:
-            with self.timed(nginx):
+            with self.timed(nginx, ends=vassal.needed):
                 self._run(self._stage(StageName.NGINX))
         if not (nginx.needed or vassal.needed):
             verified()
@@ -61,12 +63,12 @@ class Applying:
         self.hooks = Hooks(self.host.layout, self.journal, self.app, say, verified_before=self._ran_before())
         switch = Switch(self.host, self.app, self.applied, say, self.hooks)
         if vassal.needed:
-            with self.timed(vassal):
+            with self.timed(vassal, ends=False):
                 switch.start_candidate(lambda: self._run(self._stage(StageName.VASSAL)))
         # once traffic moves, the attempt ends as it would without a newer commit
         self._keep_assets()
         with to_the_end():
-            with self.timed(nginx if nginx.needed else vassal, quiet=True):
+            with self.timed(vassal if vassal.needed else nginx, begins=False):
                 switch.take_over(install_site=nginx.needed, verified=verified)
             switch.retire_old()
 
@@ -113,19 +115,19 @@ class Applying:
         return next(stage for stage in STAGES if stage.name is name)
 
     @contextmanager
-    def timed(self, change: Change, *, quiet: bool = False) -> Iterator[None]:
-        """Report a stage's beginning and end; a second part of the same stage adds to its time quietly."""
+    def timed(self, change: Change, *, begins: bool = True, ends: bool = True) -> Iterator[None]:
+        """Report a stage's beginning and end; one that fails has ended, whatever was to follow."""
         started = time.monotonic()
-        if not quiet:
+        if begins:
             self.progress.stage_started(self.app.name, change)
         error: str | None = None
         try:
             yield
-        except ReconcilerError as failure:
-            error = str(failure)
+        except BaseException as failure:
+            error = str(failure) or ENDED_BY.get(type(failure), type(failure).__name__)
             raise
         finally:
             seconds = time.monotonic() - started
             self.seconds[change.stage] = self.seconds.get(change.stage, 0.0) + seconds
-            if not quiet or error is not None:
+            if ends or error is not None:
                 self.progress.stage_finished(self.app.name, change.stage, self.seconds[change.stage], error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from reconciler.engine.drift import drift_of
 from reconciler.host.journal import AppRecord, Journal, PassRecord, SuspensionRecord
@@ -70,11 +71,16 @@ class AppStatus:
 
 @dataclass(frozen=True, slots=True)
 class HostStatus:
-    """All apps of this host, by name, the pass that ended last, and the agent that runs, if one does."""
+    """All apps of this host, by name, the pass that ended last, and the agent that runs, if one does.
+
+    ``nginx`` and ``emperor`` say whether the servers run.
+    """
 
     apps: tuple[AppStatus, ...]
     last_pass: PassRecord | None
     agent: Holder | None = None
+    nginx: bool = True
+    emperor: bool = True
 
     def as_json(self) -> dict[str, object]:
         """The object that ``status --json`` prints."""
@@ -84,6 +90,7 @@ class HostStatus:
             "last_pass": iso_time(last.finished) if last is not None else None,
             "last_error": last.error if last is not None else None,
             "agent": self._agent(),
+            "servers": {"nginx": self.nginx, "emperor": self.emperor},
             "apps": [app.as_json() for app in self.apps],
         }
 
@@ -97,14 +104,22 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
     """Look at every app that the journal knows."""
     applied, records, last = journal.applied(), journal.apps(), journal.last_pass()
     observer, listening, suspensions = Observer(layout), listening_sockets(), journal.suspensions()
+    nginx, emperor = (_answers(path, listening) for path in (layout.nginx_control, layout.emperor_stats))
     apps = [
         _status(
-            records.get(app, AppRecord(app)), applied.get(app, {}), observer, listening, last, suspensions.get(app)
+            records.get(app, AppRecord(app)),
+            applied.get(app, {}),
+            observer,
+            listening,
+            nginx,
+            last,
+            suspensions.get(app),
         )
         for app in sorted({*records, *applied})
     ]
     holder = holder_of(layout)
-    return HostStatus(tuple(apps), last, holder if holder is not None and holder.what == AGENT else None)
+    agent = holder if holder is not None and holder.what == AGENT else None
+    return HostStatus(tuple(apps), last, agent, nginx, emperor)
 
 
 def _status(
@@ -112,6 +127,7 @@ def _status(
     applied: Applied,
     observer: Observer,
     listening: frozenset[str] | None,
+    nginx: bool,
     last: PassRecord | None,
     suspension: SuspensionRecord | None,
 ) -> AppStatus:
@@ -124,6 +140,7 @@ def _status(
         revision=record.revision,
         linked=public_release(observer.layout, record.app),
         listening=_listens(record.app, applied, observer.layout, listening),
+        nginx=nginx,
         last_error=record.last_error or record.quarantined_error,
         quarantined=record.quarantined_key is not None,
         suspended_reason="; ".join(reasons) or None,
@@ -146,7 +163,11 @@ def _status(
 def _listens(app: str, applied: Applied, layout: Layout, listening: frozenset[str] | None) -> bool:
     if StageName.VASSAL not in applied:
         return False
-    socket = layout.socket(vassal_of(app, applied[StageName.VASSAL]), "web")
+    return _answers(layout.socket(vassal_of(app, applied[StageName.VASSAL]), "web"), listening)
+
+
+def _answers(socket: Path, listening: frozenset[str] | None) -> bool:
+    """Whether a process listens on a socket; where the kernel does not tell, whether the socket is there."""
     return socket.is_socket() and (listening is None or str(socket) in listening)
 
 

@@ -23,7 +23,6 @@ from reconciler.stages.vassal import vassal_of
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
 
-EMPEROR_SOCKET = "emperor.stats"
 HEADER_BYTES = 256
 """How much of a vassal's file is read to see who wrote it."""
 
@@ -63,7 +62,7 @@ def remove_dead_sockets(layout: Layout) -> None:
         there = {entry.name.removesuffix(".ini") for entry in entries}
     with os.scandir(layout.run) as entries:
         names = [entry.name for entry in entries if entry.name.rpartition(".")[2] in SOCKET_KINDS]
-    left = [name for name in names if name.rpartition(".")[0] not in there and name != EMPEROR_SOCKET]
+    left = [name for name in names if name.rpartition(".")[0] not in there and name != layout.emperor_stats.name]
     if left and (listening := listening_sockets()) is not None:
         for name in left:
             if str(layout.run / name) not in listening:

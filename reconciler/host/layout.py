@@ -87,6 +87,16 @@ class Layout:
         return self.run / f"{vassal}.{kind}"
 
     @property
+    def nginx_control(self) -> Path:
+        """The socket on which nginx says which files it has read."""
+        return self.run / "nginx.control"
+
+    @property
+    def emperor_stats(self) -> Path:
+        """The socket on which the Emperor tells about its vassals."""
+        return self.run / "emperor.stats"
+
+    @property
     def vassals(self) -> Path:
         """The folder that the Emperor watches: ``<vassal>.ini`` and ``<vassal>.env``."""
         return self.root / "vassals"

@@ -35,6 +35,7 @@ POLL_SECONDS = 0.01
 SITE_MODE = 0o644
 CONFIGURATION_MODE = 0o600
 TOKEN_PATTERN = r"[A-Za-z0-9_-]{8,128}"  # noqa: S105 - what a token looks like, not one
+LISTENS = re.compile(r'^\s*listen "((?!unix:)[^"]+)";$', re.MULTILINE)
 # two log files per site are open at once, more than the usual soft limit of 1024 for some hundred sites
 WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -S -n "$(ulimit -H -n)" 2>/dev/null; exec "$@"', "sh")
 
@@ -58,7 +59,7 @@ class Nginx:
         self.configuration = layout.nginx / "nginx.conf"
         self.generation_file = layout.nginx / "generation.conf"
         self.error_log = layout.logs / "nginx.error.log"
-        self.control = layout.run / "nginx.control"
+        self.control = layout.nginx_control
         # apps are applied side by side, and each change is proven by the generation that it makes
         self._changing = threading.RLock()
         self._daemon = Daemon("nginx", layout.run / "nginx.daemon", layout.logs / "nginx.out.log")
@@ -234,10 +235,15 @@ class Nginx:
                 self._make_live()
 
     def _refuse_taken(self) -> None:
-        live = _content(self.configuration) or ""
-        if f'listen "{listen_address(self.address, self.port)}";' in live:
+        live = LISTENS.search(_content(self.configuration) or "")
+        if live is not None and live[1] == listen_address(self.address, self.port):
             return
-        refuse_taken(self.address, self.port)
+        try:
+            refuse_taken(self.address, self.port)
+        except HostError as error:
+            if live is not None:
+                error.message += f"; nginx goes on to answer at {live[1]}"
+            raise
 
     def _generation_on_disk(self) -> str | None:
         match = re.search(r'"(\w+)\\n"', _content(self.generation_file) or "")

@@ -67,7 +67,7 @@ class Emperor:
         refuse_unusable_root(layout.root)
         self.layout = layout
         self.binary = binary
-        self.socket = layout.run / "emperor.stats"
+        self.socket = layout.emperor_stats
         self.wrapper = layout.run / "vassal-wrapper"
         self.log = layout.logs / "emperor.log"
         # apps are applied side by side: the second must not meet an Emperor that has no socket yet

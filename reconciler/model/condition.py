@@ -35,6 +35,7 @@ class ConditionReason(StrEnum):
     NEVER_DEPLOYED = "NeverDeployed"
     LINK_LEADS_ELSEWHERE = "LinkLeadsElsewhere"
     NOT_LISTENING = "NotListening"
+    NGINX_DOWN = "NginxDown"
 
     AS_GIT_ASKS = "AsGitAsks"
     FAILED = "Failed"
@@ -48,7 +49,7 @@ class ConditionReason(StrEnum):
 
 
 TYPE_DOCUMENTATION = {
-    ConditionType.READY: "a verified release serves: the public link leads to it and its socket is open",
+    ConditionType.READY: "a verified release serves: the public link leads to it, its socket is open, and nginx runs",
     ConditionType.RECONCILED: "what serves is what git asked for at the last pass",
     ConditionType.DRIFTED: "something on this host differs from what was applied, although git did not change",
 }
@@ -58,6 +59,7 @@ REASON_DOCUMENTATION = {
     ConditionReason.NEVER_DEPLOYED: "no release of the app has been verified on this host",
     ConditionReason.LINK_LEADS_ELSEWHERE: "the public link is missing or leads to another release",
     ConditionReason.NOT_LISTENING: "no process listens on the release's socket",
+    ConditionReason.NGINX_DOWN: "the release runs, but nginx does not, so that no visitor reaches it",
     ConditionReason.AS_GIT_ASKS: "the last pass left nothing to do",
     ConditionReason.FAILED: "the last attempt failed and is tried again with the next pass",
     ConditionReason.QUARANTINED: "the release failed and is tried again when git changes or a person says `retry`",
@@ -103,13 +105,14 @@ class Standing:
     """All that the conditions of one app are decided from.
 
     ``release`` and ``revision`` are what was applied last, ``linked`` is the release that the public link leads to,
-    ``listening`` says whether a process has the applied release's socket open.
+    ``listening`` says whether a process has the applied release's socket open, ``nginx`` whether nginx runs.
     """
 
     release: str | None = None
     revision: str | None = None
     linked: str | None = None
     listening: bool = False
+    nginx: bool = True
     last_error: str | None = None
     quarantined: bool = False
     suspended_reason: str | None = None
@@ -136,6 +139,9 @@ def _ready(standing: Standing) -> Condition:
     if not standing.listening:
         message = f"no process listens on the socket of release {release}"
         return _condition(ConditionType.READY, False, ConditionReason.NOT_LISTENING, message)
+    if not standing.nginx:
+        message = f"release {release} runs, but nginx does not, so that no visitor reaches it"
+        return _condition(ConditionType.READY, False, ConditionReason.NGINX_DOWN, message)
     message = f"release {release} of commit {(standing.revision or '')[:7]} serves"
     return _condition(ConditionType.READY, True, ConditionReason.SERVING, message)
 

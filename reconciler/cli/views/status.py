@@ -39,7 +39,19 @@ def status_notes(status: HostStatus, now: float) -> list[Line]:
     lines = [line(f"{counts}; last pass {ago(last.finished, now)}, commit {commit} ({last.trigger}).")]
     concern = _concern_of_nobody(last.error, status.apps) if last.error else ""
     lines.append(_agent_line(status, now))
-    return [warning_line(one_line(concern)), *lines] if concern else lines
+    return [*_server_lines(status), *([warning_line(one_line(concern))] if concern else []), *lines]
+
+
+def _server_lines(status: HostStatus) -> list[Line]:
+    """Which of the servers does not run although something was deployed."""
+    if all(app.release is None for app in status.apps):
+        return []
+    servers = (("nginx", status.nginx), ("the uWSGI Emperor", status.emperor))
+    return [
+        warning_line(f"{name} does not run: the next pass starts it again, `reconciler once` does so now")
+        for name, runs in servers
+        if not runs
+    ]
 
 
 def _agent_line(status: HostStatus, now: float) -> Line:
