@@ -356,6 +356,33 @@ def test_entries_and_blobs_are_read_whatever_their_names(origin: Repository, mir
         mirrors.blobs(origin.address, [commit], limit_bytes=2999)
 
 
+def test_the_folders_of_many_apps_are_listed_by_one_process_and_never_again(
+    origin: Repository, mirrors: Mirrors, commands: Callable[[], list[str]]
+) -> None:
+    for number in range(20):
+        (origin.path / f"app{number}" / "below").mkdir(parents=True)
+        (origin.path / f"app{number}" / "below" / "file").write_text("x")
+        (origin.path / f"app{number}" / f'ü\n"{number}" y').write_text(f"{number}")
+    (origin.path / "app0" / "run").symlink_to("below/file")
+    (origin.path / "app0" / "below.sh").write_text("")
+    (origin.path / "app0" / "below.sh").chmod(0o755)
+    commit = origin.commit("many")
+    fetched(mirrors, origin)
+    commands()
+    folders = [(commit, f"app{number}") for number in range(20)]
+    trees = mirrors.trees(origin.address, folders)
+    listings = [mirrors.listing(origin.address, trees[folder] or "") for folder in folders]
+    assert commands() == ["cat-file", "cat-file"]
+    assert mirrors.trees(origin.address, folders) == trees
+    assert mirrors.listing(origin.address, trees[folders[7]] or "") == listings[7]
+    assert commands() == []
+    for (_, folder), listing in zip(folders, listings, strict=True):
+        entries = mirrors.entries(origin.address, commit, folder, recursive=False)
+        assert tuple(listing.values()) == entries
+        assert tuple(listing) == tuple(entry.path for entry in entries)
+    assert mirrors.listing(origin.address, "0" * 40) == {}
+
+
 def test_a_force_push_is_seen_and_what_it_dropped_is_named(origin: Repository, mirrors: Mirrors) -> None:
     first = origin.git("rev-parse", "HEAD")
     dropped = origin.commit("dropped \x1b[31m" + "x" * 200)

@@ -14,13 +14,10 @@ READ_LIMIT_BYTES = 4 * 1024 * 1024
 class GitSource:
     """Answers what stages ask about an app's files; every folder is listed at most once."""
 
-    def __init__(
-        self, mirrors: Mirrors, address: str, commit: str, directory: str, tree: str, submodules: Mapping[str, str]
-    ) -> None:
+    def __init__(self, mirrors: Mirrors, address: str, commit: str, tree: str, submodules: Mapping[str, str]) -> None:
         self._mirrors = mirrors
         self._address = address
-        self._directory = directory
-        self._listings: dict[str, dict[str, TreeEntry]] = {}
+        self._listings: dict[str, Mapping[str, TreeEntry]] = {}
         self._contents: dict[str, bytes | None] = {}
         self.commit = commit
         self.tree = tree
@@ -48,10 +45,5 @@ class GitSource:
         parent, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
         if parent not in self._listings:
             above = self.tree_of(parent)
-            listing: dict[str, TreeEntry] = {}
-            if above is not None:
-                folder = str(PurePosixPath(self._directory) / parent)
-                for entry in self._mirrors.entries(self._address, self.commit, folder, recursive=False):
-                    listing[PurePosixPath(entry.path).name] = entry
-            self._listings[parent] = listing
+            self._listings[parent] = self._mirrors.listing(self._address, above) if above is not None else {}
         return self._listings[parent].get(name)

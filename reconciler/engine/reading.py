@@ -202,7 +202,7 @@ class Reader:
         address = self._address(manifest)
         spec = manifest.spec.source
         submodules = self.host.mirrors.submodules(address, commit, spec.directory) if spec.submodules else {}
-        source = GitSource(self.host.mirrors, address, commit, spec.directory, tree, submodules)
+        source = GitSource(self.host.mirrors, address, commit, tree, submodules)
         template: Callable[[str], str | None] = partial(self.repository.template, config_commit)
         facts, stages = resolve_stages(Facts(manifest, source, address, self.host, template), applied, outputs)
         app = DesiredApp(manifest, commit, facts, stages)

@@ -13,7 +13,18 @@ from reconciler.host.git_addresses import Address, masked, parse_address
 from reconciler.host.git_checkout import Checkout, Origin
 from reconciler.host.git_commands import network
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
-from reconciler.host.git_objects import TreeEntry, headers, list_tree, parse_refs, read_blobs, read_refs, tree_name
+from reconciler.host.git_memory import ObjectMemory
+from reconciler.host.git_objects import (
+    ObjectHeader,
+    TreeEntry,
+    headers,
+    list_tree,
+    parse_refs,
+    read_blobs,
+    read_refs,
+    read_trees,
+    tree_name,
+)
 from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, StageFailed
 from reconciler.model.revision import Selected, is_range, select
 
@@ -58,6 +69,7 @@ class Mirrors:
         # refs that a mirror is known to hold; dictionaries, whose single operations are safe between threads
         self._known: dict[str, Mapping[str, str]] = {}
         self._commits: dict[tuple[str, str], str] = {}
+        self._objects = ObjectMemory()
         # what a revision meant among refs that are still the same object: many apps share both
         self._selected: dict[tuple[str, str], tuple[Mapping[str, str], Selected | None]] = {}
 
@@ -65,6 +77,7 @@ class Mirrors:
         """Forget what is remembered; no call leaves a process or an open file behind."""
         self._known.clear()
         self._commits.clear()
+        self._objects.clear()
         self._selected.clear()
 
     def poll(self, address: str, *, timeout: float = POLL_SECONDS) -> RemoteRefs:
@@ -134,14 +147,29 @@ class Mirrors:
         """The tree ids of many (commit, folder) pairs with one git process; ``None`` where there is no folder."""
         names = [tree_name(_checked(commit), directory) for commit, directory in wanted]
         parsed = parse_address(address)
-        found = self.read(parsed, lambda mirror: headers(mirror, names))
+        found = self._headers_of(parsed, names)
         if any(header is None for header in found):
             # perhaps the mirror lost something: the next update looks
             self._known.pop(parsed.mirror_name, None)
-        return {
+        trees = {
             pair: header.object_id if header is not None and header.kind == "tree" else None
             for pair, header in zip(wanted, found, strict=True)
         }
+        self._objects.expect(parsed.mirror_name, (tree for tree in trees.values() if tree is not None))
+        return trees
+
+    def listing(self, address: str, tree: str) -> Mapping[str, TreeEntry]:
+        """The own entries of a tree, by name; empty when the mirror has no such tree.
+
+        One git process reads this tree and all others that :meth:`trees` has told of since: who asks for the trees of
+        many apps goes on to look into each of them.
+        """
+        parsed = parse_address(address)
+
+        def read(trees: Sequence[str]) -> Mapping[str, Mapping[str, TreeEntry]]:
+            return self.read(parsed, lambda mirror: read_trees(mirror, trees))
+
+        return self._objects.listing(parsed.mirror_name, tree, read)
 
     def entries(
         self, address: str, commit: str, directory: str = ".", *, recursive: bool = True
@@ -153,7 +181,7 @@ class Mirrors:
     def sizes(self, address: str, object_ids: Sequence[str]) -> Mapping[str, int]:
         """The sizes of objects in bytes, by their ids; ids that the mirror lacks are left out."""
         wanted = [_checked(object_id) for object_id in dict.fromkeys(object_ids)]
-        found = self.read(parse_address(address), lambda mirror: headers(mirror, wanted))
+        found = self._headers_of(parse_address(address), wanted)
         return {header.object_id: header.size for header in found if header is not None}
 
     def blobs(self, address: str, object_ids: Sequence[str], *, limit_bytes: int) -> Mapping[str, bytes]:
@@ -163,7 +191,7 @@ class Mirrors:
         """
         parsed = parse_address(address)
         wanted = [_checked(object_id) for object_id in dict.fromkeys(object_ids)]
-        for object_id, header in zip(wanted, self.read(parsed, lambda m: headers(m, wanted)), strict=True):
+        for object_id, header in zip(wanted, self._headers_of(parsed, wanted), strict=True):
             if header is None or header.kind != "blob":
                 raise StageFailed(f"{parsed.shown} has no file with the id {object_id}")
             if header.size > limit_bytes:
@@ -239,6 +267,14 @@ class Mirrors:
         if is_range(revision):
             self._selected[place] = (refs, selected)
         return selected
+
+    def _headers_of(self, parsed: Address, names: Sequence[str]) -> list[ObjectHeader | None]:
+        """What git knows of objects, whose names hold whole ids; only those are read that were not read before."""
+
+        def read(unknown: Sequence[str]) -> list[ObjectHeader | None]:
+            return self.read(parsed, lambda mirror: headers(mirror, unknown))
+
+        return self._objects.headers(parsed.mirror_name, names, read)
 
     def _commit(self, parsed: Address, digits: str) -> str | None:
         mirror_name = parsed.mirror_name

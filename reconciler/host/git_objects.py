@@ -18,6 +18,8 @@ Kind = Literal["blob", "tree", "commit"]
 _HEADER = re.compile(rb"([0-9a-f]{40,64}) (blob|tree|commit|tag) ([0-9]+)")
 _REF_LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})[ \t]((?:refs/heads/|refs/tags/).+)")
 _PEELED = "^{}"
+_KINDS: dict[bytes, Kind] = {b"40000": "tree", b"160000": "commit"}
+"""What a mode in a tree object stands for; all others are files and links."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,28 @@ def headers(mirror: Path, names: Sequence[str]) -> list[ObjectHeader | None]:
 
 def read_blobs(mirror: Path, object_ids: Sequence[str]) -> dict[str, bytes]:
     """The contents of blobs by their ids; ids that are no blob of the mirror are left out."""
+    return _read_objects(mirror, object_ids, "blob")
+
+
+def read_trees(mirror: Path, object_ids: Sequence[str]) -> dict[str, dict[str, TreeEntry]]:
+    """The own entries of many trees, by tree id and name; ids that are no tree of the mirror are left out."""
+    return {tree: _own_entries(tree, raw) for tree, raw in _read_objects(mirror, object_ids, "tree").items()}
+
+
+def _own_entries(tree: str, raw: bytes) -> dict[str, TreeEntry]:
+    """The entries of a tree object: a mode, a space, a name, a NUL and the bytes of an id, and so on."""
+    digits, position = len(tree), 0
+    entries: dict[str, TreeEntry] = {}
+    while position < len(raw):
+        end = raw.index(b"\0", position)
+        mode, _, name = raw[position:end].partition(b" ")
+        position = end + 1 + digits // 2
+        path, kind = os.fsdecode(name), _KINDS.get(mode, "blob")
+        entries[path] = TreeEntry(path, mode.decode().zfill(6), kind, raw[end + 1 : position].hex())
+    return entries
+
+
+def _read_objects(mirror: Path, object_ids: Sequence[str], kind: Kind) -> dict[str, bytes]:
     if not object_ids:
         return {}
     request = "".join(f"{object_id}\n" for object_id in object_ids).encode()
@@ -87,7 +111,7 @@ def read_blobs(mirror: Path, object_ids: Sequence[str]) -> dict[str, bytes]:
         position = end + 1
         if header is None:
             continue
-        if header.kind == "blob":
+        if header.kind == kind:
             contents[header.object_id] = answer[position : position + header.size]
         position += header.size + 1
     return contents
