@@ -87,7 +87,7 @@ def test_repositories_that_are_allowed(url: str) -> None:
         ("repository: {url: .}\nrepository: {url: .}", ["agent.yaml:2: repository: the key is given twice"]),
         ("repository: {url: .}\nport: 3", ["agent.yaml:2: port: unknown key here; did you mean http.port?"]),
         ("repository: {url: .}\nhttp: {prot: 3}", ["agent.yaml:2: http.prot: unknown key; did you mean port?"]),
-        ("repository: {url: .}\nprofile: system", ["agent.yaml:2: profile: the system profile is not built yet"]),
+        ("repository: {url: .}\nprofile: system\nhttp: {}", ["agent.yaml:3: http: this belongs to the embedded"]),
         ("repository: {url: .}\nprofile: big", ["agent.yaml:2: profile: expected embedded or system, found 'big'"]),
         (
             "repository: {url: ., allowedSigners: f}",
@@ -116,7 +116,7 @@ def test_repositories_that_are_allowed(url: str) -> None:
         (
             "profile: system\nroot: 3\nrepository:\n  branch: a b\n  allowedSigners: f\nhost: {labels: {a: 1}}\n",
             [
-                "agent.yaml:1: profile: ",
+                "agent.yaml:2: root: this belongs to the embedded profile",
                 "agent.yaml:2: root: expected text, found the number 3",
                 "agent.yaml:3: repository.url: this key is required",
                 "agent.yaml:4: repository.branch: ",

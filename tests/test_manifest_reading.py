@@ -219,7 +219,6 @@ def test_a_number_in_the_environment_stays_as_it_is_written() -> None:
         ("build: {systemPackages: [git]}", "spec.build.systemPackages: system packages are not built yet"),
         ("build: {python: {implementation: pypy}}", "spec.build.python.implementation: PyPy is not built yet"),
         ("build: {python: {source: x}}", "spec.build.python.source: an interpreter from source is not built yet"),
-        ("user: www", "spec.user: the user belongs to the system profile, which is not built yet"),
     ],
 )
 def test_a_mistake_is_told_once_where_it_is(spec: str, problem: str) -> None:
@@ -357,7 +356,7 @@ def test_common_uwsgi_options_are_allowed() -> None:
 
 def test_every_mistake_of_every_file_is_told_at_once() -> None:
     files = {
-        "a.yaml": app(spec="retain: x\nsuspend: 3\nuser: www\nshared: [.]"),
+        "a.yaml": app(spec="retain: x\nsuspend: 3\nuser: Www\nshared: [.]"),
         "b.yaml": b"spec: {source: {}}\nextra: 1\nextra: 2\n",
         "c.yaml": b"a: b: c",
         "d.yaml": app("good"),

@@ -34,7 +34,7 @@ def app_logs(installation: Installation, app: str, *, nginx: bool = False, hooks
         wanted.append(layout.hooks_log(app))
         who.append(f"no hook of {app} has run")
     if nginx:
-        wanted += [layout.logs / f"{app}.{kind}.log" for kind in ("error", "access")]
+        wanted += [layout.error_log(app), layout.access_log(app)]
         who.append(f"nginx has logged nothing for {app}")
     if not wanted:
         wanted.append(layout.app_log(app))

@@ -16,18 +16,24 @@ from typing import TYPE_CHECKING
 from reconciler.host.configuration_memory import keep, recall
 from reconciler.host.files import write_whole
 from reconciler.host.layout import Layout
+from reconciler.host.system_layout import SystemLayout
 from reconciler.model.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from reconciler.engine.engine import Engine
     from reconciler.engine.progress import Progress
     from reconciler.host.journal import Journal
+    from reconciler.host.nginx_server import NginxServer
+    from reconciler.host.tenants import Tenants
+    from reconciler.host.uwsgi import Emperor
     from reconciler.model.configuration import Configuration
 
 CONFIGURATION_VARIABLE = "RECONCILER_CONFIG"
 DEFAULT_CONFIGURATION = Path("/etc/reconciler/agent.yaml")
 CONFIGURATION_LIMIT_BYTES = 1024 * 1024
 TOKEN_BYTES = 16
+LOOPBACK = "127.0.0.1"
+"""Where the agent asks nginx in the system profile."""
 
 
 def find_configuration(given: Path | None) -> Path:
@@ -62,8 +68,7 @@ class Installation:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from error
         known = recall(file, text)
         configuration = known or _read(file, text)
-        root = (file.parent / configuration.root).absolute()
-        return cls(file, configuration, Layout(Path(os.path.normpath(root))), None if known else text)
+        return cls(file, configuration, _layout(configuration, file), None if known else text)
 
     @property
     def host_name(self) -> str:
@@ -86,12 +91,28 @@ class Installation:
 
     def stop_serving(self) -> None:
         """End nginx and the Emperor of this installation, and every app with them."""
-        from reconciler.host.nginx import Nginx, find_nginx  # noqa: PLC0415  only `demo --stop` and tests end them
+        nginx, emperor, _ = self._servers()
+        nginx.stop()
+        emperor.stop()
+
+    def _servers(self) -> tuple[NginxServer, Emperor, Tenants]:
+        """nginx, the Emperor, and who runs the apps, as the profile has them."""
+        from reconciler.host.nginx import Nginx, find_nginx  # noqa: PLC0415  brings what only a pass needs
+        from reconciler.host.tenants import OwnAccount  # noqa: PLC0415
         from reconciler.host.uwsgi import Emperor, find_uwsgi  # noqa: PLC0415
 
-        http = self.configuration.http
-        Nginx(self.layout, find_nginx(), http.address, http.port, host_token(self.layout)).stop()
-        Emperor(self.layout, find_uwsgi()).stop()
+        layout, token = self.layout, host_token(self.layout)
+        if not isinstance(layout, SystemLayout):
+            http = self.configuration.http
+            nginx = Nginx(layout, find_nginx(), http.address, http.port, token)
+            return nginx, Emperor(layout, find_uwsgi()), OwnAccount()
+        from reconciler.host.nginx_binary import find_system_nginx  # noqa: PLC0415
+        from reconciler.host.system_emperor import SystemEmperor  # noqa: PLC0415
+        from reconciler.host.system_nginx import SystemNginx  # noqa: PLC0415
+        from reconciler.host.system_tenants import OwnAccounts  # noqa: PLC0415
+
+        system = SystemNginx(layout, find_system_nginx(), token)
+        return system, SystemEmperor(layout, find_uwsgi()), OwnAccounts(layout, system.group)
 
     @contextmanager
     def engine(self, progress: Progress | None = None) -> Iterator[Engine]:
@@ -100,26 +121,30 @@ class Installation:
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Reader  # noqa: PLC0415
         from reconciler.host.git import Mirrors  # noqa: PLC0415
-        from reconciler.host.interpreters import Interpreters  # noqa: PLC0415
-        from reconciler.host.nginx import Nginx, find_nginx  # noqa: PLC0415
+        from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
         from reconciler.host.services import Host  # noqa: PLC0415
-        from reconciler.host.uwsgi import Emperor, find_uwsgi  # noqa: PLC0415
 
-        layout, http = self.layout, self.configuration.http
+        layout = self.layout
+        if isinstance(layout, SystemLayout):
+            _prepare_system(layout)
         layout.create()
         if self.unknown is not None:
             keep(layout, self.unknown, self.configuration)
         with self.journal(write=True) as journal:
             token = host_token(layout)
             mirrors = Mirrors(layout.mirrors)
+            nginx, emperor, tenants = self._servers()
+            system = self.configuration.profile == "system"
+            http = self.configuration.http
             host = Host(
                 layout,
                 mirrors,
-                Interpreters(layout.cache / "interpreters.json"),
-                Nginx(layout, find_nginx(), http.address, http.port, token),
-                Emperor(layout, find_uwsgi()),
-                http.address,
-                http.port,
+                Interpreters(layout.cache / "interpreters.json", usable=for_every_account if system else None),
+                nginx,
+                emperor,
+                tenants,
+                LOOPBACK if system else http.address,
+                None if system else http.port,
                 token,
             )
             labels = dict(self.configuration.host.labels)
@@ -134,6 +159,21 @@ def _read(file: Path, text: bytes) -> Configuration:
     from reconciler.model.configuration_reading import read_configuration  # noqa: PLC0415  pydantic costs 100 ms
 
     return read_configuration(text[: CONFIGURATION_LIMIT_BYTES + 1], file=str(file))
+
+
+def _prepare_system(layout: SystemLayout) -> None:
+    """Refuse to work without root's rights, and lead git's ssh to the keys of this host's agent."""
+    if os.geteuid() != 0:
+        raise ConfigurationError("the system profile needs root", hint="run this command with sudo")
+    if layout.ssh_configuration.exists() and not {"GIT_SSH", "GIT_SSH_COMMAND"} & os.environ.keys():
+        os.environ["GIT_SSH_COMMAND"] = f"ssh -F {layout.ssh_configuration}"
+
+
+def _layout(configuration: Configuration, file: Path) -> Layout:
+    if configuration.profile == "system":
+        return SystemLayout.at()
+    root = (file.parent / configuration.root).absolute()
+    return Layout(Path(os.path.normpath(root)))
 
 
 def host_token(layout: Layout) -> str:

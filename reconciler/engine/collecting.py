@@ -184,7 +184,7 @@ def readable(size: int) -> str:
 def remove_left_over(layout: Layout) -> int:
     """Remove what a killed pass left half made. Only the holder of the lock may call this."""
     removed = 0
-    folders = [layout.cache, layout.public, layout.vassals, layout.nginx, layout.sites, layout.run, layout.logs]
+    folders = [*layout.working_folders]
     folders += [layout.store / stage for stage in STORED]
     folders += [release for app in _entries(layout.releases) for release in _entries(app)]
     for folder in folders:

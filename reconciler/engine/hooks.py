@@ -14,6 +14,7 @@ from reconciler.host.hook_log import HookLog
 from reconciler.host.interruption import to_the_end
 from reconciler.host.journal import HookRecord, Journal
 from reconciler.host.layout import Layout
+from reconciler.host.shared import make_folder
 from reconciler.model.errors import CommandFailed, StageFailed
 from reconciler.model.manifest import Hook, Moment
 from reconciler.model.stage import StageName
@@ -99,8 +100,8 @@ class Hooks:
     def _command(self, hook: Hook, moment: Moment, log: HookLog) -> None:
         spec = self.app.manifest.spec
         environment = environment_folder(self.layout, self.app.digests)
-        home = self.layout.shared(self.app.name) / ".home"
-        home.mkdir(parents=True, exist_ok=True)
+        account = self.app.facts.settle()
+        home = make_folder(self.layout.shared(self.app.name), ".home", account)
         env = {
             **app_environment(spec.env, environment, os.environ, home),
             "RECONCILER_APP": self.app.name,
@@ -116,6 +117,7 @@ class Hooks:
             say=self.say,
             timeout=hook.timeout.total_seconds(),
             on_output=log.write,
+            account=account,
         )
 
 

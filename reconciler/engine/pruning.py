@@ -45,3 +45,4 @@ def remove_app(host: Host, app: str, drain_seconds: float) -> None:
     host.nginx.install({f"{app}.conf": None})
     host.layout.public_link(app).unlink(missing_ok=True)
     retire_all_but(host, app, serving="", seconds=drain_seconds)
+    host.tenants.leave(app)

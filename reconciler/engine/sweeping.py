@@ -60,13 +60,15 @@ def remove_dead_sockets(layout: Layout) -> None:
     """Remove the sockets of vassals that were killed; one that ends by itself, or still drains, takes them along."""
     with os.scandir(layout.vassals) as entries:
         there = {entry.name.removesuffix(".ini") for entry in entries}
-    with os.scandir(layout.run) as entries:
-        names = [entry.name for entry in entries if entry.name.rpartition(".")[2] in SOCKET_KINDS]
-    left = [name for name in names if name.rpartition(".")[0] not in there and name != layout.emperor_stats.name]
+    left = [
+        path
+        for vassal, kind, path in layout.sockets()
+        if kind in SOCKET_KINDS and vassal not in there and path != layout.emperor_stats
+    ]
     if left and (listening := listening_sockets()) is not None:
-        for name in left:
-            if str(layout.run / name) not in listening:
-                (layout.run / name).unlink(missing_ok=True)
+        for path in left:
+            if str(path) not in listening:
+                path.unlink(missing_ok=True)
 
 
 def strays(layout: Layout, known: Container[str]) -> list[str]:

@@ -214,7 +214,10 @@ class Switch:
             return
         with suppress(HostError):
             process = emperor.loading(self.vassal)
-            write_vassal(self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"])
+            account = self.host.tenants.settle(name, applied.declared.get("user"))
+            write_vassal(
+                self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"], account
+            )
             if process is not None:
                 emperor.end_loading(self.vassal, process)
             else:

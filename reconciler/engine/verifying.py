@@ -29,7 +29,8 @@ def host_header(app: DesiredApp, host: Host) -> str:
     name = names[0] if names else own
     if name.startswith("*."):
         name = f"probe{name[1:]}"
-    return name if host.port == 80 else f"{name}:{host.port}"
+    port = host.port_of(app.manifest.spec.nginx.listen)
+    return name if port == 80 else f"{name}:{port}"
 
 
 def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
@@ -62,7 +63,7 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
         try:
             probe_nginx(
                 host.address,
-                host.port,
+                host.port_of(app.manifest.spec.nginx.listen),
                 probe,
                 host_header=host_header(app, host),
                 token=host.token,
@@ -82,7 +83,7 @@ def _await_late_line(log: Path, before: int) -> None:
 
 
 def _nginx_log(host: Host, app: DesiredApp) -> Path:
-    return host.layout.logs / f"{app.name}.error.log"
+    return host.layout.error_log(app.name)
 
 
 def _quoting_logs(

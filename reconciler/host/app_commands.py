@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from reconciler.host.processes import Limits, Result, run
+from reconciler.host.processes import Account, Limits, Result, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut
 
 COMMAND_SECONDS = 1_800.0
@@ -48,11 +48,12 @@ def run_app_command(
     say: Callable[[str], None],
     timeout: float = COMMAND_SECONDS,
     on_output: Callable[[bytes], None] | None = None,
+    account: Account | None = None,
 ) -> Result:
     """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds, ``kind`` its name in errors.
 
     The command goes to a shell word by word as its author wrote it: it is the author's program, with the author's
-    rights. ``on_output`` gets every byte that it prints. Raises
+    rights, and runs as the app's ``account`` where it has one. ``on_output`` gets every byte that it prints. Raises
     :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
     """
     limits = Limits(cpu_seconds=CPU_SECONDS, file_bytes=FILE_BYTES)
@@ -64,6 +65,7 @@ def run_app_command(
             cwd=folder,
             env=env,
             limits=limits,
+            account=account,
             what=what,
             on_line=say,
             on_output=on_output,

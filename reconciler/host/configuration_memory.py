@@ -21,6 +21,7 @@ from typing import Any
 from reconciler import __version__
 from reconciler.host.files import write_whole
 from reconciler.host.layout import Layout
+from reconciler.host.system_layout import SystemLayout
 from reconciler.model import configuration as classes
 from reconciler.model.configuration import Configuration
 
@@ -30,15 +31,14 @@ MODE = 0o600
 
 # where to look: a wrong guess finds nothing, because what is found must have been kept for the same text
 _ROOT = re.compile(rb"^root:[ \t]+(?P<quote>['\"]?)(?P<root>[^'\"#\n]+?)(?P=quote)[ \t]*(#.*)?$", re.MULTILINE)
+_SYSTEM = re.compile(rb"^profile:[ \t]+['\"]?system\b", re.MULTILINE)
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def recall(file: Path, text: bytes) -> Configuration | None:
     """What ``text``, the content of ``file``, was found to say; ``None`` where that is not known."""
-    found = _ROOT.search(text)
-    root = found["root"].decode("utf-8", "replace") if found else classes.DEFAULT_ROOT
     try:
-        kept = json.loads(_place(Layout(Path(os.path.normpath((file.parent / root).absolute())))).read_bytes())
+        kept = json.loads(_place(_guessed(file, text)).read_bytes())
         configuration = _decoded(kept["configuration"]) if kept["of"] == _identity(text) else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -51,6 +51,14 @@ def keep(layout: Layout, text: bytes, configuration: Configuration) -> None:
         encoded = _encoded(configuration)
         kept = {"of": _identity(text), "configuration": encoded}
         write_whole(_place(layout), json.dumps(kept) + "\n", mode=MODE)
+
+
+def _guessed(file: Path, text: bytes) -> Layout:
+    if _SYSTEM.search(text):
+        return SystemLayout.at()
+    found = _ROOT.search(text)
+    root = found["root"].decode("utf-8", "replace") if found else classes.DEFAULT_ROOT
+    return Layout(Path(os.path.normpath((file.parent / root).absolute())))
 
 
 def _place(layout: Layout) -> Path:

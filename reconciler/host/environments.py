@@ -16,7 +16,8 @@ from pathlib import Path
 
 from reconciler.host.files import remove_tree
 from reconciler.host.interpreters import HostInterpreter, uv_binary
-from reconciler.host.processes import run
+from reconciler.host.ownership import give
+from reconciler.host.processes import Account, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut, Retry, StageFailed
 from reconciler.model.installer_output import failure_sentence, unreachable_index
 from reconciler.model.requirement_files import without_editable, without_password
@@ -87,12 +88,14 @@ def build_environment(
     timeout: float,
     on_line: Callable[[str], None] | None,
     env: Mapping[str, str],
+    account: Account | None = None,
 ) -> None:
     """Make the virtual environment ``destination``, which must be missing or empty and can be renamed afterwards.
 
     ``source`` is the app's checkout, needed where the closure says so; it is copied, never written. ``uwsgi`` is
     installed unless the requirements bring uWSGI. ``timeout`` is in seconds and holds for each run of uv. ``env`` is
     all that uv sees, made by :func:`uv_environment`. ``on_line`` sees every line that uv prints, passwords masked.
+    With ``account`` uv runs as that account, which then owns ``destination`` and the home that ``env`` names.
 
     Raises :class:`StageFailed` with one sentence that names the requirement, retried with the next pass where the
     package index did not answer, and :class:`CommandTimedOut`.
@@ -110,7 +113,11 @@ def build_environment(
         _lay_out(work, closure, source)
         cache.mkdir(parents=True, exist_ok=True)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        uv = _Uv(destination.absolute(), interpreter, cache.absolute(), work, timeout, on_line, env)
+        if account is not None:
+            destination.mkdir(exist_ok=True)
+            give(destination, account)
+            give(Path(env["HOME"]), account)
+        uv = _Uv(destination.absolute(), interpreter, cache.absolute(), work, timeout, on_line, env, account)
         uv.make()
         uv.install(closure)
         uv.add_uwsgi(uwsgi)
@@ -142,6 +149,7 @@ class _Uv:
     timeout: float
     on_line: Callable[[str], None] | None
     env: Mapping[str, str]
+    account: Account | None
 
     def make(self) -> None:
         options = ("--relocatable", "--no-project", "--python", str(self.interpreter.executable))
@@ -206,7 +214,8 @@ class _Uv:
 
     def _installing(self) -> tuple[str, ...]:
         # asked for across file systems, uv copies too, but warns with every build
-        same = self.cache.stat().st_dev == self.destination.stat().st_dev
+        # what several environments share must not change hands with one of them
+        same = self.account is None and self.cache.stat().st_dev == self.destination.stat().st_dev
         return ("--compile-bytecode", "--link-mode", "hardlink" if same else "copy")
 
     def run(self, *arguments: str, entry: str, cwd: Path | None = None, quiet: bool = False) -> None:
@@ -215,7 +224,15 @@ class _Uv:
         report = None if quiet or self.on_line is None else _masking(self.on_line)
         variables = dict(self.env) | {"VIRTUAL_ENV": str(self.destination)}
         try:
-            run(command, timeout=self.timeout, cwd=cwd or self.work, env=variables, what="uv", on_line=report)
+            run(
+                command,
+                timeout=self.timeout,
+                cwd=cwd or self.work,
+                env=variables,
+                account=self.account,
+                what="uv",
+                on_line=report,
+            )
         except CommandTimedOut as error:
             error.tail = without_password(error.tail)
             raise

@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -82,11 +82,19 @@ def uv_binary() -> Path:
 class Interpreters:
     """Finds interpreters and remembers them, in ``cache_file`` too where there is one.
 
-    An answer holds until its executable is another file, so that a newer patch version beside it redeploys nothing.
+    ``usable`` says of an executable whether apps may run it. An answer holds until its executable is another file,
+    so that a newer patch version beside it redeploys nothing.
     """
 
-    def __init__(self, cache_file: Path | None, *, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        cache_file: Path | None,
+        *,
+        environment: Mapping[str, str] | None = None,
+        usable: Callable[[Path], bool] | None = None,
+    ) -> None:
         self._cache_file = cache_file
+        self._usable = usable or (lambda _: True)
         self._environment = dict(os.environ if environment is None else environment)
         self._known: dict[str, tuple[HostInterpreter, Stamp]] | None = None
         self._listed: tuple[tuple[HostInterpreter, ...], object] | None = None
@@ -97,7 +105,7 @@ class Interpreters:
         Raises :class:`StageFailed` when it is not on this host.
         """
         if wanted is None:
-            return running_interpreter()
+            return self._running()
         if self._known is None:
             self._known = _load(self._cache_file)
         if wanted in self._known:
@@ -111,15 +119,20 @@ class Interpreters:
             _store(self._cache_file, self._known)
         return found
 
+    def _running(self) -> HostInterpreter:
+        """The one that runs the reconciler, or one of its version where apps may not run that very file."""
+        running = running_interpreter()
+        return running if self._usable(running.executable) else self.find(running.minor)
+
     def _search(self, wanted: str) -> HostInterpreter:
         running = running_interpreter()
-        if matches(running, wanted):
+        if matches(running, wanted) and self._usable(running.executable):
             return running
         variables = self._variables()
         for executable in self._candidates(wanted):
             with contextlib.suppress(CommandFailed, HostError, ValueError):
                 base = _probe(executable, variables)
-                if matches(base, wanted):
+                if matches(base, wanted) and self._usable(base.executable):
                     return base
         raise StageFailed(f"Python {wanted} is not on this host", hint=_how_to_get(wanted, (running, *self._list())))
 
@@ -162,6 +175,15 @@ def _minor(version: str) -> str:
 def _is_searched(folder: str) -> bool:
     # a relative folder on PATH would mean a different one with every working directory
     return folder.startswith("/") and Path(folder).name != "shims"
+
+
+def for_every_account(executable: Path) -> bool:
+    """Whether any account may run a program: it and every folder above it are open to all."""
+    place = executable.resolve()
+    try:
+        return all(path.stat().st_mode & 0o001 for path in (place, *place.parents))
+    except OSError:
+        return False
 
 
 def running_interpreter() -> HostInterpreter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,6 +87,20 @@ class Layout:
         """A socket of a vassal; ``kind`` is ``web`` (uwsgi protocol), ``http`` or ``stats``."""
         return self.run / f"{vassal}.{kind}"
 
+    def sockets(self) -> list[tuple[str, str, Path]]:
+        """What lies where sockets do: the vassal, the kind, the path."""
+        return [(*vassal_and_kind(name), self.run / name) for name in names_in(self.run)]
+
+    @property
+    def wrapper(self) -> Path:
+        """The program that the Emperor starts in place of uWSGI."""
+        return self.run / "vassal-wrapper"
+
+    @property
+    def nginx_main(self) -> Path:
+        """The file in which nginx finds everything else of the reconciler."""
+        return self.nginx / "nginx.conf"
+
     @property
     def nginx_control(self) -> Path:
         """The socket on which nginx says which files it has read."""
@@ -128,6 +143,19 @@ class Layout:
         """What the app's hooks print, each run between two lines that say which it was and how it ended."""
         return self.logs / f"{app}.hooks.log"
 
+    def access_log(self, app: str) -> Path:
+        """The requests that nginx answered for the app."""
+        return self.logs / f"{app}.access.log"
+
+    def error_log(self, app: str) -> Path:
+        """What nginx complained about for the app."""
+        return self.logs / f"{app}.error.log"
+
+    @property
+    def working_folders(self) -> tuple[Path, ...]:
+        """Where a killed pass may leave temporary files, besides the store and the releases."""
+        return (self.cache, self.public, self.vassals, self.nginx, self.sites, self.run, self.logs)
+
     def create(self) -> None:
         """Make the folders that are missing."""
         for folder in (
@@ -141,3 +169,15 @@ class Layout:
             self.logs,
         ):
             folder.mkdir(parents=True, exist_ok=True)
+
+
+def vassal_and_kind(name: str) -> tuple[str, str]:
+    """The two parts of the name of a socket's file."""
+    vassal, _, kind = name.rpartition(".")
+    return vassal, kind
+
+
+def names_in(folder: Path) -> list[str]:
+    """What a folder has, in no order."""
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]

@@ -1,9 +1,4 @@
-"""nginx as a daemon of the agent's own: candidates are tested aside, put in place whole, and proven to be live.
-
-Every writing gets a name of its own, the generation, which nginx answers on a control socket. It is written before
-the files that belong to it: whatever instant the agent is killed at, a generation on disk that differs from the one
-that nginx answers says that nginx has yet to read the files.
-"""
+"""nginx as a daemon of the agent's own, below its state folder."""
 
 from __future__ import annotations
 
@@ -11,132 +6,31 @@ import contextlib
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from reconciler.host.daemons import Daemon, refuse_unusable_root
-from reconciler.host.files import remove_tree, tail_of, temporary_sibling, write_whole
-from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
-from reconciler.host.nginx_binary import capabilities, find_nginx
-from reconciler.host.nginx_process import answered_generation, complaint, serving_workers
+from reconciler.host.daemons import Daemon
+from reconciler.host.files import remove_tree, temporary_sibling
+from reconciler.host.layout import Layout
+from reconciler.host.nginx_binary import find_nginx
+from reconciler.host.nginx_server import NginxServer, content_of, generation_text
 from reconciler.host.ports import listen_address, refuse_taken
-from reconciler.host.processes import run
-from reconciler.model.errors import CommandFailed, HostError, ReconcilerError, StageFailed
+from reconciler.model.errors import HostError
 
 __all__ = ["Nginx", "find_nginx"]
 
-TEST_SECONDS = 60.0
-RELOAD_SECONDS = 5.0
-START_SECONDS = 10.0
 STOP_SECONDS = 10.0
-POLL_SECONDS = 0.01
-SITE_MODE = 0o644
-CONFIGURATION_MODE = 0o600
-TOKEN_PATTERN = r"[A-Za-z0-9_-]{8,128}"  # noqa: S105 - what a token looks like, not one
 LISTENS = re.compile(r'^\s*listen "((?!unix:)[^"]+)";$', re.MULTILINE)
-# two log files per site are open at once, more than the usual soft limit of 1024 for some hundred sites
-WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -S -n "$(ulimit -H -n)" 2>/dev/null; exec "$@"', "sh")
 
 
-class Nginx:
-    """nginx below ``layout.nginx``, listening on ``address`` and ``port``.
-
-    ``token`` is what a request must carry in ``Reconciler-Probe`` to be told which release answered. Changes are
-    given as file names below ``sites`` (``blog.conf``) with their content, or ``None`` for a file that goes.
-    """
+class Nginx(NginxServer):
+    """nginx below ``layout.nginx``, listening on ``address`` and ``port``."""
 
     def __init__(self, layout: Layout, binary: Path, address: str, port: int, token: str) -> None:
-        refuse_unusable_root(layout.root)
-        if not re.fullmatch(TOKEN_PATTERN, token):
-            raise ValueError("a token has 8 to 128 letters, digits, '_' and '-'")
-        self.layout = layout
-        self.binary = binary
+        super().__init__(layout, binary, token, layout.logs / "nginx.error.log")
         self.address = address
         self.port = port
-        self.token = token
-        self.configuration = layout.nginx / "nginx.conf"
-        self.generation_file = layout.nginx / "generation.conf"
-        self.error_log = layout.logs / "nginx.error.log"
-        self.control = layout.nginx_control
-        # apps are applied side by side, and each change is proven by the generation that it makes
-        self._changing = threading.RLock()
         self._daemon = Daemon("nginx", layout.run / "nginx.daemon", layout.logs / "nginx.out.log")
-        if len(str(self.control).encode()) > SOCKET_PATH_BYTES:
-            raise HostError(
-                f"{self.control} is longer than the {SOCKET_PATH_BYTES} bytes of a socket's path",
-                hint="choose a shorter root",
-            )
-
-    def capabilities(self) -> frozenset[str]:
-        """What the binary was built with, such as ``gzip_static``, ``http2`` and ``version:1.31.3``."""
-        return capabilities(self.binary, self.layout.cache / "nginx-capabilities.json")
-
-    def running(self) -> bool:
-        """Whether nginx's master process is there."""
-        return self._daemon.pid() is not None
-
-    def current(self) -> bool:
-        """Whether nginx runs and has read what was last written."""
-        generation = self._generation_on_disk()
-        return self.running() and generation is not None and answered_generation(self.control) == generation
-
-    def test(self, changes: Mapping[str, str | None]) -> None:
-        """Let nginx judge the whole tree as it would be with ``changes``; nothing live is touched.
-
-        Raises :class:`StageFailed` with nginx's own sentence, the file and the line.
-        """
-        with self._changing, self._candidate(changes) as folder:
-            command = [*WITH_ALL_FILES, str(self.binary), "-t", "-q", "-p", f"{self.layout.nginx}/"]
-            command += ["-c", str(folder / "nginx.conf")]
-            if "error_log_argument" in self.capabilities():
-                command += ["-e", "stderr"]
-            try:
-                run(command, timeout=TEST_SECONDS, what="nginx -t")
-            except CommandFailed as error:
-                sentence = complaint(error.tail, folder) or str(error)
-                raise StageFailed(
-                    f"nginx refuses the configuration: {sentence}",
-                    hint="nothing was changed; correct the manifest or the template",
-                    tail=error.tail.replace(f"{folder}/", ""),
-                ) from error
-
-    def install(self, changes: Mapping[str, str | None]) -> bool:
-        """Put ``changes`` in place and have nginx serve them; return whether anything had to be done.
-
-        Raises :class:`HostError` when the address is taken, before anything is touched, and :class:`StageFailed`
-        when nginx does not take the new files: the old ones are back in place then, and live.
-        """
-        with self._changing:
-            return self._install(changes)
-
-    def _install(self, changes: Mapping[str, str | None]) -> bool:
-        wanted = {self.layout.sites / name: content for name, content in changes.items()}
-        wanted[self.configuration] = self._main()
-        before = {path: _content(path) for path in wanted}
-        different = {path: content for path, content in wanted.items() if before[path] != content}
-        if not different and self.current():
-            return False
-        if not self.running():
-            # workers outlive a master that was killed, and hold its address
-            self._daemon.end_orphans(self.binary.resolve(), signal.SIGQUIT, STOP_SECONDS)
-            refuse_taken(self.address, self.port)
-        elif self.configuration in different:
-            self._refuse_taken()
-        self._write(different)
-        try:
-            self._make_live()
-        except ReconcilerError as error:
-            self._put_back({path: before[path] for path in different})
-            if isinstance(error, HostError):
-                raise
-            raise StageFailed(error.message, hint=error.hint, tail=getattr(error, "tail", "")) from error
-        return True
-
-    def ensure_running(self) -> bool:
-        """Have nginx run with what is on disk; return whether it had to be started or reloaded."""
-        return self.install({})
 
     def stop(self) -> bool:
         """End nginx after the requests that it is answering; ``False`` when it did not run."""
@@ -144,7 +38,11 @@ class Nginx:
         self.control.unlink(missing_ok=True)
         return stopped
 
-    def _main(self) -> str:
+    def _master(self) -> int | None:
+        return self._daemon.pid()
+
+    def _main(self, changes: Mapping[str, str | None]) -> str:
+        del changes
         # imported only where a pass changes something, so that one without work never loads Jinja2
         from reconciler.host.nginx_configuration import main_configuration  # noqa: PLC0415
 
@@ -168,34 +66,23 @@ class Nginx:
             for name, content in changes.items():
                 if content is not None:
                     (sites / name).write_text(content, encoding="utf-8")
-            (folder / "generation.conf").write_text(_generation_text("candidate"))
-            (folder / "nginx.conf").write_text(self._main())
+            (folder / "generation.conf").write_text(generation_text("candidate"))
+            (folder / "nginx.conf").write_text(self._main(changes))
             yield folder
         finally:
             remove_tree(folder)
 
-    def _write(self, files: Mapping[Path, str | None]) -> None:
-        self.layout.sites.mkdir(parents=True, exist_ok=True)
-        (self.layout.nginx / "temp").mkdir(parents=True, exist_ok=True)
-        write_whole(self.generation_file, _generation_text(os.urandom(8).hex()))
-        for path, content in files.items():
-            if content is None:
-                path.unlink(missing_ok=True)
-            else:
-                mode = CONFIGURATION_MODE if path == self.configuration else SITE_MODE
-                write_whole(path, content, mode=mode)
+    def _test_arguments(self, folder: Path) -> list[str]:
+        return ["-p", f"{self.layout.nginx}/", "-c", str(folder / "nginx.conf")]
 
-    def _make_live(self) -> None:
-        """Start or reload nginx, and return when only processes that read the files on disk take requests."""
-        offset = self.error_log.stat().st_size if self.error_log.exists() else 0
-        master = self._daemon.pid()
-        if master is None:
-            self._start()
-            self._await_generation(offset, frozenset(), START_SECONDS)
-        else:
-            old_workers = serving_workers(master)
-            self._daemon.send(signal.SIGHUP)
-            self._await_generation(offset, old_workers, RELOAD_SECONDS)
+    def _before_change(self, different: Mapping[Path, str | None]) -> None:
+        (self.layout.nginx / "temp").mkdir(parents=True, exist_ok=True)
+        if not self.running():
+            # workers outlive a master that was killed, and hold its address
+            self._daemon.end_orphans(self.binary.resolve(), signal.SIGQUIT, STOP_SECONDS)
+            refuse_taken(self.address, self.port)
+        elif self.configuration in different:
+            self._refuse_taken()
 
     def _start(self) -> None:
         # left over by an nginx that was killed; a socket file cannot be bound twice
@@ -205,37 +92,11 @@ class Nginx:
             command += ["-e", str(self.error_log)]
         self._daemon.start(command)
 
-    def _await_generation(self, offset: int, old_workers: frozenset[int], seconds: float) -> None:
-        generation = self._generation_on_disk()
-        deadline = time.monotonic() + seconds
-        while True:
-            master = self._daemon.pid()
-            if (
-                master is not None
-                and answered_generation(self.control) == generation
-                # for a moment the old workers answer beside the new ones
-                and not old_workers & serving_workers(master)
-            ):
-                return
-            said = tail_of(self.error_log, since=offset)
-            sentence = complaint(said, self.layout.nginx)
-            if master is None or sentence or time.monotonic() >= deadline:
-                raise StageFailed(
-                    f"nginx does not serve the new configuration: {sentence or 'it does not answer in time'}",
-                    hint=f"see {self.error_log}",
-                    tail=said,
-                )
-            time.sleep(POLL_SECONDS)
-
-    def _put_back(self, files: Mapping[Path, str | None]) -> None:
-        self._write(files)
-        # the first failure is the one to report; whether the old files are live shows in the next pass at the latest
-        if self.running():
-            with contextlib.suppress(ReconcilerError):
-                self._make_live()
+    def _reload(self) -> None:
+        self._daemon.send(signal.SIGHUP)
 
     def _refuse_taken(self) -> None:
-        live = LISTENS.search(_content(self.configuration) or "")
+        live = LISTENS.search(content_of(self.configuration) or "")
         if live is not None and live[1] == listen_address(self.address, self.port):
             return
         try:
@@ -244,18 +105,3 @@ class Nginx:
             if live is not None:
                 error.message += f"; nginx goes on to answer at {live[1]}"
             raise
-
-    def _generation_on_disk(self) -> str | None:
-        match = re.search(r'"(\w+)\\n"', _content(self.generation_file) or "")
-        return match[1] if match else None
-
-
-def _generation_text(generation: str) -> str:
-    return f'return 200 "{generation}\\n";\n'
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None

@@ -33,6 +33,14 @@ def find_nginx() -> Path:
     raise HostError("nginx is not on this host", hint="pip install 'reconciler[embedded]'")
 
 
+def find_system_nginx() -> Path:
+    """The distribution's nginx; :class:`HostError` without."""
+    found = SYSTEM_BINARY if os.access(SYSTEM_BINARY, os.X_OK) else shutil.which("nginx")
+    if found is None:
+        raise HostError("nginx is not on this host", hint="apt-get install nginx")
+    return Path(found)
+
+
 def capabilities(binary: Path, cache: Path) -> frozenset[str]:
     """What the binary was built with, such as ``gzip_static``, ``http2`` and ``version:1.31.3``.
 

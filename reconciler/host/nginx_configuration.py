@@ -13,6 +13,7 @@ from reconciler.host.templates import default_template
 from reconciler.model.rendering import render
 
 TEMPLATE = "nginx.conf.j2"
+SYSTEM_TEMPLATE = "nginx-system.conf.j2"
 
 
 @functools.lru_cache(maxsize=4)
@@ -39,3 +40,9 @@ def main_configuration(layout: Layout, listen: str, token: str, control: Path, f
 def _account() -> tuple[str, str]:
     entry = pwd.getpwuid(os.geteuid())
     return entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
+
+
+def drop_in(folder: Path, token: str, control: Path, addresses: tuple[str, ...]) -> str:
+    """The text of what the distribution's nginx.conf includes; ``folder`` has the generation and the sites."""
+    context = {"folder": str(folder), "token": token, "control": str(control), "addresses": addresses}
+    return render(default_template(SYSTEM_TEMPLATE), context, name=SYSTEM_TEMPLATE)

@@ -28,8 +28,14 @@ def reachable_address(address: str) -> str:
     return address
 
 
-def refuse_taken(address: str, port: int) -> None:
-    """Raise :class:`HostError` when nginx could not listen on the address, naming the process in its way."""
+TAKEN_HINT = "set http.port in agent.yaml to a free port, or end that process"
+
+
+def refuse_taken(address: str, port: int, *, hint: str = TAKEN_HINT) -> None:
+    """Raise :class:`HostError` when nginx could not listen on the address, naming the process in its way.
+
+    ``hint`` says what to do about another process there.
+    """
     place = listen_address(address, port)
     try:
         family, kind, protocol, _, where = socket.getaddrinfo(
@@ -45,7 +51,7 @@ def refuse_taken(address: str, port: int) -> None:
             trial.bind(where)
             trial.listen(1)
         except OSError as error:
-            raise _refused(place, port, error) from error
+            raise _refused(place, port, error, hint) from error
 
 
 def holder_of(port: int) -> str | None:
@@ -60,12 +66,10 @@ def holder_of(port: int) -> str | None:
     return None
 
 
-def _refused(place: str, port: int, error: OSError) -> HostError:
+def _refused(place: str, port: int, error: OSError, hint: str) -> HostError:
     if error.errno == errno.EADDRINUSE:
         by = holder_of(port) or "another process"
-        return HostError(
-            f"{place} is in use by {by}", hint="set http.port in agent.yaml to a free port, or end that process"
-        )
+        return HostError(f"{place} is in use by {by}", hint=hint)
     if error.errno == errno.EACCES:
         return HostError(f"this account may not listen on {place}", hint="set http.port to 1024 or higher")
     return HostError(f"nginx cannot listen on {place}: {error.strerror}", hint="set http.address in agent.yaml")

@@ -37,6 +37,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Who a program runs as in place of the agent: numbers of the user and its groups, and the account's home."""
+
+    name: str
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    home: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What a program printed: standard output as bytes, and the tail of both streams as text."""
 
@@ -58,13 +69,15 @@ def run(
     env: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
     limits: Limits | None = None,
+    account: Account | None = None,
     what: str | None = None,
     on_line: Callable[[str], None] | None = None,
     on_output: Callable[[bytes], None] | None = None,
 ) -> Result:
     """Run ``command`` to its end and return what it printed.
 
-    ``timeout`` is in seconds; ``env`` is the whole environment (``None``: this process's own). ``what`` names the
+    ``timeout`` is in seconds; ``env`` is the whole environment (``None``: this process's own). ``account`` is who
+    it runs as (``None``: as this process), with no group and no right of this process left. ``what`` names the
     program in errors. While the program runs, ``on_line`` sees every line of both streams, the last one only with its
     line break, and ``on_output`` every byte in order, which the result does not keep then.
 
@@ -86,6 +99,9 @@ def run(
             # two pipes would lose the order of what was printed
             stderr=subprocess.PIPE if on_output is None else subprocess.STDOUT,
             start_new_session=True,
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else account.groups,
         )
     except FileNotFoundError as error:
         missing = str(cwd) if cwd is not None and not cwd.exists() else arguments[0]

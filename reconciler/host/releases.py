@@ -7,6 +7,7 @@ from pathlib import Path
 
 from reconciler.host.files import remove_tree, replace_link, write_whole
 from reconciler.host.layout import Layout
+from reconciler.host.processes import Account
 
 INI_MODE = 0o644
 ENVIRONMENT_MODE = 0o600
@@ -23,13 +24,19 @@ def lay_out_release(layout: Layout, app: str, release: str, *, web: Path, static
     home = layout.release(app, release)
     home.mkdir(parents=True, exist_ok=True)
     for name, target in (("web", web), ("static", static), ("app", folder)):
-        replace_link(home / name, os.path.relpath(target, home))
+        # relative, so that a state folder can be moved as a whole; what lies elsewhere does not move with it
+        inside = target.is_relative_to(layout.root)
+        replace_link(home / name, os.path.relpath(target, home) if inside else str(target))
 
 
-def write_vassal(layout: Layout, vassal: str, ini: str, environment: str) -> None:
-    """Write the environment first: the Emperor starts a vassal when it sees the ``.ini``."""
-    write_whole(layout.vassals / f"{vassal}.env", environment, mode=ENVIRONMENT_MODE)
-    write_whole(layout.vassals / f"{vassal}.ini", ini, mode=INI_MODE)
+def write_vassal(layout: Layout, vassal: str, ini: str, environment: str, account: Account | None = None) -> None:
+    """Write the environment first: the Emperor starts a vassal when it sees the ``.ini``.
+
+    Both files belong to ``account``: in tyrant mode the Emperor runs a vassal as the owner of its file.
+    """
+    owner = None if account is None else (account.uid, account.gid)
+    write_whole(layout.vassals / f"{vassal}.env", environment, mode=ENVIRONMENT_MODE, owner=owner)
+    write_whole(layout.vassals / f"{vassal}.ini", ini, mode=INI_MODE, owner=owner)
 
 
 def remove_vassal(layout: Layout, vassal: str) -> bool:

@@ -7,19 +7,34 @@ from dataclasses import dataclass
 from reconciler.host.git import Mirrors
 from reconciler.host.interpreters import Interpreters
 from reconciler.host.layout import Layout
-from reconciler.host.nginx import Nginx
+from reconciler.host.nginx_server import NginxServer
+from reconciler.host.ports import listen_address
+from reconciler.host.tenants import Tenants
 from reconciler.host.uwsgi import Emperor
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """The host of the embedded profile. ``listen`` is where nginx answers, ``token`` proves a probe to nginx."""
+    """The host of one profile. ``token`` proves a probe to nginx; ``address`` is where nginx answers, on ``port``,
+    or, where that is ``None``, on the port that each app's manifest asks for.
+    """
 
     layout: Layout
     mirrors: Mirrors
     interpreters: Interpreters
-    nginx: Nginx
+    nginx: NginxServer
     emperor: Emperor
+    tenants: Tenants
     address: str
-    port: int
+    port: int | None
     token: str
+
+    def port_of(self, wanted: int) -> int:
+        """Where nginx answers for an app whose manifest asks for the port ``wanted``."""
+        return self.port or wanted
+
+    def listen(self, wanted: int) -> tuple[str, ...]:
+        """What nginx listens on for such an app: all addresses of the host, unless the profile has one for all."""
+        if self.port is not None:
+            return (listen_address(self.address, self.port),)
+        return (str(wanted), *((f"[::]:{wanted}",) if "ipv6" in self.nginx.capabilities() else ()))

@@ -68,7 +68,6 @@ class Emperor:
         self.layout = layout
         self.binary = binary
         self.socket = layout.emperor_stats
-        self.wrapper = layout.run / "vassal-wrapper"
         self.log = layout.logs / "emperor.log"
         # apps are applied side by side: the second must not meet an Emperor that has no socket yet
         self._starting = threading.Lock()
@@ -89,12 +88,12 @@ class Emperor:
         Raises :class:`HostError` with the end of its log when it does not come up.
         """
         with self._starting:
-            write_whole(self.wrapper, render_wrapper(minimal_environment()), mode=0o755)
+            write_whole(self.layout.wrapper, render_wrapper(self._vassal_environment()), mode=0o755)
             started = not self.running()
             offset = self.log.stat().st_size if self.log.exists() else 0
             if started:
                 self.socket.unlink(missing_ok=True)
-                self._daemon.start(self._command(), open_files=OPEN_FILES)
+                self._start()
             self._await_answer(offset)
             return started
 
@@ -169,18 +168,29 @@ class Emperor:
             os.kill(state.pid, signal.SIGKILL)
         return True
 
-    def _command(self) -> tuple[str, ...]:
-        return (
-            str(self.binary),
-            f"--emperor={self.layout.vassals}",
-            "--emperor-freq=1",
-            f"--emperor-stats={self.socket}",
-            f"--emperor-wrapper={self.wrapper}",
-            "--emperor-graceful-shutdown",
-            f"--emperor-curse-tolerance={CURSE_TOLERANCE_SECONDS}",
-            f"--emperor-max-throttle={MAX_THROTTLE_MS}",
-            "--die-on-term",
+    def _start(self) -> None:
+        options = (
+            f"--{name}" if value is None else f"--{name}={value}" for name, value in emperor_options(self.layout)
         )
+        self._daemon.start((str(self.binary), *options), open_files=OPEN_FILES)
+
+    @staticmethod
+    def _vassal_environment() -> dict[str, str]:
+        return minimal_environment()
+
+
+def emperor_options(layout: Layout) -> tuple[tuple[str, str | None], ...]:
+    """What the Emperor is told, as options with their values; ``None`` for one without."""
+    return (
+        ("emperor", str(layout.vassals)),
+        ("emperor-freq", "1"),
+        ("emperor-stats", str(layout.emperor_stats)),
+        ("emperor-wrapper", str(layout.wrapper)),
+        ("emperor-graceful-shutdown", None),
+        ("emperor-curse-tolerance", str(CURSE_TOLERANCE_SECONDS)),
+        ("emperor-max-throttle", str(MAX_THROTTLE_MS)),
+        ("die-on-term", None),
+    )
 
 
 def find_uwsgi() -> Path:

@@ -15,6 +15,10 @@ from reconciler.model.yaml_documents import Document, Path
 from reconciler.model.yaml_reading import read_documents
 
 SCHEMA_IDENTIFIER = "https://example.com/reconciler/v1/agent.schema.json"
+EMBEDDED_ONLY = {
+    "root": "this belongs to the embedded profile; the system profile keeps its state in /var/lib/reconciler",
+    "http": "this belongs to the embedded profile; in the system profile every manifest says its nginx.listen",
+}
 HINT = "correct the file; `reconciler init DIR` writes one that works"
 
 
@@ -61,10 +65,10 @@ def _read_document(document: Document, file: str) -> Configuration:
 
 
 def _unbuilt(data: dict[str, Any]) -> list[tuple[Path, str]]:
-    """What the configuration knows and nothing acts on yet."""
+    """What the configuration knows and nothing acts on: in this profile, or yet."""
     unbuilt: list[tuple[Path, str]] = []
     if data.get("profile") == "system":
-        unbuilt.append((("profile",), "the system profile is not built yet; use embedded"))
+        unbuilt += [((key,), sentence) for key, sentence in EMBEDDED_ONLY.items() if key in data]
     repository = data.get("repository")
     if isinstance(repository, dict) and repository.get("allowedSigners") is not None:
         sentence = "checking the signatures of commits is not built yet; leave it out"

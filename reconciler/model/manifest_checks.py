@@ -54,11 +54,6 @@ UNBUILT = (
         'an interpreter from source is not built yet; write the version of a CPython on the host, such as "3.11"',
     ),
     Unbuilt(("spec", "nginx", "tls"), _given, "TLS is not built yet; leave it out and serve HTTP"),
-    Unbuilt(
-        ("spec", "user"),
-        _given,
-        "the user belongs to the system profile, which is not built yet; leave it out",
-    ),
 )
 """Whoever builds one of these deletes its row."""
 

@@ -9,8 +9,10 @@ import shutil
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
-from reconciler.host.files import building
+from reconciler.host.files import building, remove_tree
 from reconciler.host.interpreters import HostInterpreter, identity
+from reconciler.host.ownership import give, protect, seize
+from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
 from reconciler.model.manifest import Interpreter
 from reconciler.model.requirements import Closure, closure
@@ -41,6 +43,8 @@ class BuildStage(StoredStage):
         return Inputs(
             self.name,
             {
+                # an environment is built with the rights of the account that runs it, and nobody else may trust it
+                "user": facts.account,
                 "build.python": f"{python['implementation']} {python['version']}",
                 "build.requirements": requirements.kind.value,
                 **{f"build.requirements.{path}": _sha256(text) for path, text in requirements.files.items()},
@@ -61,9 +65,10 @@ class BuildStage(StoredStage):
 
         facts = work.facts
         source = facts.layout.output(StageName.SOURCE, facts.upstream[StageName.SOURCE])
-        # an operator may keep one cache for several agents
-        cache = Path(os.environ.get("UV_CACHE_DIR") or facts.layout.cache / "uv")
+        account = facts.settle()
+        cache = _cache(facts, account)
         with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+            protect(folder, account)
             home = folder / "home"
             home.mkdir()
             build_environment(
@@ -76,22 +81,38 @@ class BuildStage(StoredStage):
                 timeout=BUILD_SECONDS,
                 on_line=work.say,
                 env=uv_environment(os.environ, cache, home),
+                account=account,
             )
             if facts.manifest.spec.build.commands:
-                _run_commands(work, source, folder, home)
-            shutil.rmtree(home)
+                _run_commands(work, source, folder, home, account)
+            seize(folder / ENVIRONMENT, account)
+            remove_tree(home)
 
 
-def _run_commands(work: Work, source: Path, folder: Path, home: Path) -> None:
+def _cache(facts: Facts, account: Account | None) -> Path:
+    """uv's cache. An account trusts what it built itself only; else an operator may keep one for several agents."""
+    if account is None:
+        return Path(os.environ.get("UV_CACHE_DIR") or facts.layout.cache / "uv")
+    cache = facts.layout.cache / "uv" / account.name
+    cache.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    if not cache.exists():
+        cache.mkdir(mode=0o700)
+        give(cache, account)
+    return cache
+
+
+def _run_commands(work: Work, source: Path, folder: Path, home: Path, account: Account | None) -> None:
     spec = work.facts.manifest.spec
     tree = folder / TREE
     shutil.copytree(source, tree, symlinks=True)
     drop_shared_links(tree, spec.shared)
+    give(tree, account)
     env = app_environment(spec.env, folder / ENVIRONMENT, os.environ, home)
     for command in spec.build.commands:
         work.say(f"$ {command}")
-        run_app_command(command, kind="build command", folder=tree, env=env, say=work.say)
-    place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app))
+        run_app_command(command, kind="build command", folder=tree, env=env, say=work.say, account=account)
+    seize(tree, account)
+    place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app), account)
 
 
 def _interpreter(facts: Facts) -> HostInterpreter:

@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Mapping
 
 from reconciler.host.observing import Observer
-from reconciler.host.ports import listen_address
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
@@ -34,7 +33,7 @@ class NginxStage:
         return Inputs(
             self.name,
             {
-                "nginx.listen": _listen(facts),
+                "nginx.listen": facts.host.listen(nginx.listen)[0],
                 "nginx.serverNames": " ".join(nginx.server_names),
                 "nginx.clientMaxBodySize": nginx.client_max_body_size,
                 "nginx.accessLog": str(nginx.access_log).lower(),
@@ -85,12 +84,12 @@ def site_context(facts: Facts) -> dict[str, object]:
     capabilities = facts.host.nginx.capabilities()
     return {
         "app": facts.app,
-        "listen": [_listen(facts)],
+        "listen": list(facts.host.listen(spec.nginx.listen)),
         "server_names": list(spec.nginx.server_names),
         "default_server": not spec.nginx.server_names,
         "client_max_body_size": spec.nginx.client_max_body_size,
-        "access_log": str(layout.logs / f"{facts.app}.access.log") if spec.nginx.access_log else None,
-        "error_log": str(layout.logs / f"{facts.app}.error.log"),
+        "access_log": str(layout.access_log(facts.app)) if spec.nginx.access_log else None,
+        "error_log": str(layout.error_log(facts.app)),
         "static": [
             {
                 "url": folder.url,
@@ -112,10 +111,6 @@ def site_context(facts: Facts) -> dict[str, object]:
 
 def _precompressed(folder: StaticFolder, encoding: Encoding, feature: str, capabilities: frozenset[str]) -> bool:
     return encoding in folder.precompress and feature in capabilities
-
-
-def _listen(facts: Facts) -> str:
-    return listen_address(facts.host.address, facts.host.port)
 
 
 def _own_template(facts: Facts) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from reconciler.host.files import building
+from reconciler.host.ownership import protect
 from reconciler.host.shared import place_shared_links
 from reconciler.model.stage import Inputs, StageName
 from reconciler.stages.stage import Facts, Work
@@ -30,6 +29,7 @@ class SourceStage(StoredStage):
             self.name,
             {
                 "app": facts.app,
+                "user": facts.account,
                 "source.tree": facts.source.tree,
                 "source.lfs": "true" if spec.source.lfs else "",
                 "shared": " ".join(spec.shared),
@@ -42,7 +42,9 @@ class SourceStage(StoredStage):
         """Check the folder out, and place links where the app keeps files that outlive a release."""
         facts = work.facts
         spec = facts.manifest.spec
+        account = facts.settle()
         with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+            protect(folder, account)
             facts.host.mirrors.checkout(
                 facts.address,
                 facts.source.commit,
@@ -52,4 +54,4 @@ class SourceStage(StoredStage):
                 lfs=spec.source.lfs,
                 timeout=CHECKOUT_SECONDS,
             )
-            place_shared_links(Path(folder), spec.shared, facts.layout.shared(facts.app))
+            place_shared_links(folder, spec.shared, facts.layout.shared(facts.app), account)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
+from reconciler.host.processes import Account
 from reconciler.host.services import Host
 from reconciler.model.manifest import Manifest
 from reconciler.model.source_view import SourceView
@@ -38,6 +39,15 @@ class Facts:
     def layout(self) -> Layout:
         """Where everything lies."""
         return self.host.layout
+
+    @property
+    def account(self) -> str:
+        """The name of the account that the app runs as; empty where that is the agent's own."""
+        return self.host.tenants.account_of(self.app, self.manifest.spec.user)
+
+    def settle(self) -> Account | None:
+        """The app's account with its own places, made where they are missing; ``None``: the agent's own account."""
+        return self.host.tenants.settle(self.app, self.manifest.spec.user)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.files import building
+from reconciler.host.ownership import give, protect, seize
 from reconciler.host.shared import drop_shared_links
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import StaticFolder
@@ -73,14 +74,23 @@ def _tree_of(work: Work) -> Iterator[Path]:
         yield tree
         return
     with tempfile.TemporaryDirectory(prefix=".tmp-", dir=facts.layout.cache) as scratch:
+        account = facts.settle()
+        protect(Path(scratch), account)
         copy, home = Path(scratch) / "app", Path(scratch) / "home"
         home.mkdir()
         shutil.copytree(tree, copy, symlinks=True)
         drop_shared_links(copy, spec.shared)
+        give(copy, account)
+        give(home, account)
         env = app_environment(spec.env, environment_folder(facts.layout, facts.upstream), os.environ, home)
-        for command in commands:
-            work.say(f"$ {command}")
-            run_app_command(command, kind="static command", folder=copy, env=env, say=work.say)
+        try:
+            for command in commands:
+                work.say(f"$ {command}")
+                run_app_command(command, kind="static command", folder=copy, env=env, say=work.say, account=account)
+        finally:
+            # before anything reads or removes it: a process that was left behind must not change what is read
+            seize(copy, account)
+            seize(home, account)
         yield copy
 
 

@@ -45,6 +45,7 @@ class VassalStage:
             self.name,
             {
                 "app": facts.app,
+                "user": facts.account,
                 "uwsgi.module": spec.uwsgi.module,
                 "uwsgi.processes": str(spec.uwsgi.processes),
                 "uwsgi.threads": str(spec.uwsgi.threads),
@@ -69,6 +70,7 @@ class VassalStage:
         variables = {
             # the checkout is immutable: the app's processes must not put bytecode into it
             "PYTHONDONTWRITEBYTECODE": "1",
+            **_account_variables(facts),
             **spec.env,
             "RECONCILER_APP": facts.app,
             "RECONCILER_RELEASE": release,
@@ -100,6 +102,7 @@ class VassalStage:
         release = release_of(work.desired.digest)
         spec = facts.manifest.spec
         vassal = vassal_name(facts.app, release, spec.uwsgi.strategy)
+        account = facts.settle()
         lay_out_release(
             facts.layout,
             facts.app,
@@ -108,9 +111,8 @@ class VassalStage:
             static=facts.layout.output(StageName.STATIC, facts.upstream[StageName.STATIC]),
             folder=app_folder(facts.layout, spec, facts.upstream),
         )
-        write_vassal(
-            facts.layout, vassal, work.desired.files[f"{facts.app}.ini"], work.desired.files[f"{facts.app}.env"]
-        )
+        ini, environment = work.desired.files[f"{facts.app}.ini"], work.desired.files[f"{facts.app}.env"]
+        write_vassal(facts.layout, vassal, ini, environment, account)
 
 
 def vassal_name(app: str, release: str, strategy: str) -> str:
@@ -144,7 +146,21 @@ def vassal_context(facts: Facts, release: str) -> dict[str, object]:
         "http_socket": str(layout.socket(vassal, "http")),
         "stats_socket": str(layout.socket(vassal, "stats")),
         "log": str(layout.app_log(facts.app)),
+        **_account_context(facts, vassal),
     }
+
+
+def _account_variables(facts: Facts) -> dict[str, str]:
+    """What a login would set, for an app with an account of its own; the wrapper sets the agent's otherwise."""
+    name = facts.account
+    home = str(facts.layout.shared(facts.app))
+    return {"HOME": home, "USER": name, "LOGNAME": name} if name else {}
+
+
+def _account_context(facts: Facts, vassal: str) -> dict[str, object]:
+    if not facts.account:
+        return {}
+    return {"wrapper": str(facts.layout.wrapper), "pid_file": str(facts.layout.socket(vassal, "pid"))}
 
 
 def _option_values(value: object) -> list[str]:
