@@ -7,9 +7,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from reconciler.agent import queue as queue_module
@@ -79,6 +80,46 @@ def test_the_fix_of_a_commit_that_hangs_serves_at_once(
         assert not agent.told("app_failed")
         wait_for("the end of the old release", lambda: len(vassals(world)) == 1)
         wait_for("the end of its sockets", lambda: not list((world.root / "run").glob(f"*{candidate.stem}*")))
+
+
+LONG = """
+import time
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/long":
+        time.sleep(25)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"old"]
+"""
+
+
+def test_a_commit_does_not_wait_for_the_drain_of_the_release_before_and_a_bad_one_leaves_no_vassal(
+    world: World,
+) -> None:
+    world.configure(repository=NEVER)
+    drain = {"uwsgi": {"drain": "5m"}}
+    world.add_app("blog", "old", **drain)
+    world.commit({"apps/blog/wsgi.py": LONG})
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        visitor = threading.Thread(target=lambda: suppressed(world, "/long"), daemon=True)
+        visitor.start()
+        world.commit({"apps/blog/wsgi.py": wsgi_app("two")})
+        wait_for("the second release", serves(world, "two"))
+        assert len(vassals(world)) == 2
+        world.commit({"apps/blog/wsgi.py": "import nothing_like_this\n"})
+        agent.wait_until_told("app_failed", app="blog")
+        assert world.text("blog.example.com") == "two"
+        assert visitor.is_alive(), "the first release still answers"
+        # what drained is not forgotten because a newer commit failed
+        world.commit({"unrelated": "x"})
+        wait_for("the end of the first release", lambda: len(vassals(world)) == 1, 40)
+
+
+def suppressed(world: World, path: str) -> None:
+    """A visitor who may be left waiting at the end of the test."""
+    with suppress(httpx.HTTPError), httpx.Client(trust_env=False, timeout=60) as client:
+        client.get(f"http://127.0.0.1:{world.port}{path}", headers={"Host": "blog.example.com"})
 
 
 def test_a_build_that_is_overtaken_is_ended_and_another_app_is_not_disturbed(world: World) -> None:

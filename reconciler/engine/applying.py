@@ -67,10 +67,9 @@ class Applying:
                 switch.start_candidate(lambda: self._run(self._stage(StageName.VASSAL)))
         # once traffic moves, the attempt ends as it would without a newer commit
         self._keep_assets()
-        with to_the_end():
-            with self.timed(vassal if vassal.needed else nginx, begins=False):
-                switch.take_over(install_site=nginx.needed, verified=verified)
-            switch.retire_old()
+        with to_the_end(), self.timed(vassal if vassal.needed else nginx, begins=False):
+            switch.take_over(install_site=nginx.needed, verified=verified)
+        switch.retire_old()
 
     @property
     def hooks_detail(self) -> Mapping[str, object]:

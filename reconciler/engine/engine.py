@@ -245,8 +245,9 @@ class Engine:
         return tuple(problems)
 
     def _sweep(self, planned: Iterable[AppResult], desired: Desired) -> tuple[str, ...]:
-        unchanged = [result.app for result in planned if result.outcome is Outcome.UNCHANGED]
-        return sweep(self.host, self._known, unchanged, desired, self.reader.configuration.prune)
+        quiet = (Outcome.UNCHANGED, Outcome.QUARANTINED)
+        settled = [result.app for result in planned if result.outcome in quiet]
+        return sweep(self.host, self._known, settled, desired, self.reader.configuration.prune)
 
     # recording
 

@@ -13,11 +13,11 @@ from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.switching import left_over, retire_all_but
 from reconciler.host.layout import Layout
 from reconciler.host.open_sockets import listening_sockets
-from reconciler.host.releases import SOCKET_KINDS
+from reconciler.host.releases import SOCKET_KINDS, public_release
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedStage, StageName, release_of
 from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
@@ -30,16 +30,21 @@ HEADER_BYTES = 256
 def sweep(
     host: Host,
     applied: Mapping[str, Mapping[StageName, AppliedStage]],
-    unchanged: Iterable[str],
+    settled: Iterable[str],
     desired: Desired,
     prune: Prune,
 ) -> tuple[str, ...]:
-    """End candidates and draining releases of apps that are as asked for, and apps that nobody knows.
+    """End candidates and draining releases of apps that are ``settled``, and apps that nobody knows.
 
+    An app whose traffic is not with the applied release, such as behind an irreversible hook, is left as it is.
     Apps that nobody knows are under the prune limit like any other: after a lost journal, every app is one of them
     until it has been adopted. Returns a sentence for what could not be done.
     """
-    serving = {app: vassal_of(app, applied[app][StageName.VASSAL]) for app in unchanged if app in applied}
+    serving = {
+        app: vassal_of(app, applied[app][StageName.VASSAL])
+        for app in settled
+        if app in applied and public_release(host.layout, app) == release_of(applied[app][StageName.VASSAL].digest)
+    }
     known = {*desired.apps, *desired.held, *applied}
     try:
         for app in left_over(host.layout, serving):

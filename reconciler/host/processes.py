@@ -89,26 +89,7 @@ def run(
     listeners = [] if on_line is None else [_by_line(on_line)]
     listeners += [] if on_output is None else [on_output]
     started = time.monotonic()
-    try:
-        process = subprocess.Popen(
-            arguments,
-            cwd=cwd,
-            env=None if env is None else dict(env),
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            # two pipes would lose the order of what was printed
-            stderr=subprocess.PIPE if on_output is None else subprocess.STDOUT,
-            start_new_session=True,
-            user=None if account is None else account.uid,
-            group=None if account is None else account.gid,
-            extra_groups=None if account is None else account.groups,
-        )
-    except FileNotFoundError as error:
-        missing = str(cwd) if cwd is not None and not cwd.exists() else arguments[0]
-        raise HostError(f"{missing} is not on this host", hint="run `reconciler doctor`") from error
-    except OSError as error:
-        raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
-    with process:
+    with _start(arguments, cwd, env, account, fed=stdin is not None, in_one=on_output is not None) as process:
         if limits is not None:
             _apply(limits, process.pid)
         try:
@@ -127,6 +108,37 @@ def run(
     if status != 0:
         raise CommandFailed(arguments, status, tail, what=what)
     return Result(stdout, tail, time.monotonic() - started)
+
+
+def _start(
+    arguments: tuple[str, ...],
+    cwd: Path | None,
+    env: Mapping[str, str] | None,
+    account: Account | None,
+    *,
+    fed: bool,
+    in_one: bool,
+) -> subprocess.Popen[bytes]:
+    """The program in a group of its own; ``fed``: it gets standard input, ``in_one``: both streams in one pipe."""
+    try:
+        return subprocess.Popen(
+            arguments,
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=subprocess.PIPE if fed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            # two pipes would lose the order of what was printed
+            stderr=subprocess.STDOUT if in_one else subprocess.PIPE,
+            start_new_session=True,
+            user=None if account is None else account.uid,
+            group=None if account is None else account.gid,
+            extra_groups=None if account is None else account.groups,
+        )
+    except FileNotFoundError as error:
+        missing = str(cwd) if cwd is not None and not cwd.exists() else arguments[0]
+        raise HostError(f"{missing} is not on this host", hint="run `reconciler doctor`") from error
+    except OSError as error:
+        raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
 
 
 def end_group(leader: int) -> None:

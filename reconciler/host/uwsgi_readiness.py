@@ -176,6 +176,8 @@ def _missing(state: VassalState | None, stats: Path, http: Path) -> str:
         return f"its socket {http.name} is not there"
     try:
         workers = worker_stats(stats)
+    except NobodyListens:
+        return f"nobody answers on its socket {stats.name}"
     except HostError:
         return "it is loading the app"
     return "" if workers.ready else _slow_workers(workers)
