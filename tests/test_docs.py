@@ -138,7 +138,10 @@ def test_every_command_and_option_has_its_section() -> None:
             texts = [value.value for value in call.args if isinstance(value, ast.Constant)]
             spellings = [text for text in texts if isinstance(text, str) and text.startswith("-")]
             # of an option that can be written in two ways, one is enough
-            assert not spellings or any(f"[{spelling}" in section for spelling in spellings), (name, spellings)
+            assert not spellings or any(re.search(rf"[ \[]{spelling}\b", section) for spelling in spellings), (
+                name,
+                spellings,
+            )
 
 
 def error_classes() -> list[type[errors.ReconcilerError]]:

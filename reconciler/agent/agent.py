@@ -7,19 +7,24 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
 
+from reconciler.agent.control import ControlServer
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import start_schedule
 from reconciler.agent.signals import Reaction, react_to_signals
 from reconciler.agent.telling import Telling
+from reconciler.agent.waiting import Waiting
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
+from reconciler.engine.results import PassResult
 from reconciler.host.interruption import Interrupted, forget_interruption, interrupt
+from reconciler.host.journal import Journal
 from reconciler.model.errors import ReconcilerError
 
 SETTLE_SECONDS = 0.1
@@ -39,6 +44,7 @@ class Agent:
     host_name: str
     queue: TriggerQueue = field(default_factory=TriggerQueue)
     telling: Telling = field(default_factory=Telling)
+    waiting: Waiting = field(default_factory=Waiting)
     _ended: threading.Event = field(default_factory=threading.Event)
     _signals: tuple[socket.socket, ...] = ()
 
@@ -59,6 +65,8 @@ class Agent:
             drift=configuration.drift.interval,
         )
         watcher = start_watching(self.queue.put, self._repositories(), self._folders())
+        control = ControlServer(self, self.engine.host.layout.control)
+        control.start()
         log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
         self.queue.put("start")
         try:
@@ -67,6 +75,8 @@ class Agent:
         except Interrupted:
             log.info("pass_interrupted", note="the next agent carries on")
         finally:
+            self.waiting.close()
+            control.close()
             self._ended.set()
             scheduler.shutdown(wait=False)
             if watcher is not None:
@@ -76,11 +86,34 @@ class Agent:
     def _pass(self, trigger: str) -> None:
         """One pass; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
         try:
-            self.telling.tell(self.engine.reconcile(trigger, news=self.queue), trigger)
+            self.waiting.look_began()
+            result = self.engine.reconcile(trigger, news=self.queue)
+            for app in result.apps:
+                self.waiting.attempt_ended(app)
+            self.waiting.look_ended(result)
+            self.telling.tell(result, trigger)
         except ReconcilerError as error:
+            self.waiting.look_ended(PassResult("", (), error=error))
             self.telling.tell_failed(error, trigger)
         except Exception as error:
             self.telling.tell_bug(error)
+
+    # what clients of the control socket ask for, in threads of their own
+
+    @property
+    def journal(self) -> Journal:
+        """Where suspensions and quarantines are."""
+        return self.engine.journal
+
+    def ask_for_pass(self, trigger: str) -> None:
+        """Let a pass begin soon."""
+        self.queue.put(trigger)
+
+    def sync(self, app: str | None, seconds: float, given_up: Callable[[], bool]) -> PassResult | None:
+        """Ask for a pass, and wait until it and its work are done; ``None`` once ``given_up`` says so."""
+        asked = self.waiting.ask(app)
+        self.queue.put("sync")
+        return self.waiting.wait(asked, seconds, at_rest=lambda: True, given_up=given_up)
 
     def _repositories(self) -> list[Path]:
         found = local_folder(self.engine.reader.config_address)

@@ -83,6 +83,11 @@ class Layout:
         """Sockets and pid files."""
         return self.root / "run"
 
+    @property
+    def control(self) -> Path:
+        """The socket through which commands speak to the agent."""
+        return self.run / "control.sock"
+
     def socket(self, vassal: str, kind: str) -> Path:
         """A socket of a vassal; ``kind`` is ``web`` (uwsgi protocol), ``http`` or ``stats``."""
         return self.run / f"{vassal}.{kind}"

@@ -17,7 +17,8 @@
     ├── VerificationFailed          waits for git: the release did not answer as asked
     ├── HostError                   retried: something that the host must provide is missing
     ├── JournalError                retried: the journal cannot be read or written
-    └── StateLocked                 retried: another reconciler works on this state folder
+    ├── StateLocked                 retried: another reconciler works on this state folder
+    └── AgentNotRunning             waits for a person: there is no agent to ask
 
 A message is one sentence that names the object and the cause; ``hint`` is the next action.
 """
@@ -168,6 +169,12 @@ class JournalError(ReconcilerError):
 
 class StateLocked(ReconcilerError):
     """Another reconciler holds the state folder."""
+
+
+class AgentNotRunning(ReconcilerError):
+    """There is no agent to ask."""
+
+    retry = Retry.NEVER
 
 
 def last_line(text: str) -> str:
