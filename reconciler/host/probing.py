@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from reconciler.host.interruption import left_behind_if_interrupted
+from reconciler.host.pinned_sockets import pinned
 from reconciler.host.ports import listen_address, reachable_address
 from reconciler.model.errors import VerificationFailed
 from reconciler.model.manifest import Probe
@@ -45,8 +46,14 @@ def probe_socket(
 
     Raises :class:`VerificationFailed` when it does not answer in time, or not as asked. One request, never repeated.
     """
-    transport = httpx.HTTPTransport(uds=str(socket), retries=0, verify=PLAIN)
-    return _probe(transport, httpx.URL("http://localhost"), probe, host_header, {}, expected_release, deadline)
+    try:
+        with pinned(socket) as place:
+            transport = httpx.HTTPTransport(uds=place, retries=0, verify=PLAIN)
+            base = httpx.URL("http://localhost")
+            return _probe(transport, base, probe, host_header, {}, expected_release, deadline)
+    except OSError as error:
+        where = f"GET {probe.path} on its own socket"
+        raise VerificationFailed(f"{where}: nobody takes the connection: {error}") from error
 
 
 def probe_nginx(

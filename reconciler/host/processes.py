@@ -23,6 +23,8 @@ from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 TAIL_BYTES = 8 * 1024
 OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
 TERMINATE_GRACE_SECONDS = 2.0
+BLOCK_BYTES = 512
+"""What ``ulimit`` of a shell counts in."""
 LEFT_BEHIND_SECONDS = 1.0
 """How long is read what a program's children print after its own end; one that has left its group may never end."""
 
@@ -86,11 +88,12 @@ def run(
     """
     stop_if_interrupted()
     arguments = tuple(str(part) for part in command)
+    limited = arguments if account is None or limits is None else (*_limiting(limits), *arguments)
     listeners = [] if on_line is None else [_by_line(on_line)]
     listeners += [] if on_output is None else [on_output]
     started = time.monotonic()
-    with _start(arguments, cwd, env, account, fed=stdin is not None, in_one=on_output is not None) as process:
-        if limits is not None:
+    with _start(limited, cwd, env, account, fed=stdin is not None, in_one=on_output is not None) as process:
+        if limits is not None and account is None:
             _apply(limits, process.pid)
         try:
             limit = OUTPUT_LIMIT_BYTES if on_output is None else 0
@@ -156,6 +159,14 @@ def end_group(leader: int) -> None:
         time.sleep(0.02)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)
+
+
+def _limiting(limits: Limits) -> tuple[str, ...]:
+    """What a program is started through to limit itself: from outside, another account's needs one more privilege."""
+    wanted = (("c", limits.core_bytes), ("t", limits.cpu_seconds), ("f", limits.file_bytes))
+    # cores and files count in blocks
+    values = ((name, value if name == "t" else value // BLOCK_BYTES) for name, value in wanted if value is not None)
+    return ("/bin/sh", "-c", "".join(f"ulimit -{name} {value}; " for name, value in values) + 'exec "$@"', "sh")
 
 
 def _apply(limits: Limits, process: int) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reconciler.host.pinned_sockets import pinned
 from reconciler.model.errors import HostError
 
 ANSWER_SECONDS = 2.0
+WHOLE_ANSWER_SECONDS = 10.0
+ANSWER_BYTES = 64 * 1024 * 1024
 VASSAL_SUFFIX = ".ini"
 
 
@@ -103,8 +107,14 @@ def emperor_stats(path: Path) -> EmperorStats:
 
 def worker_stats(path: Path) -> WorkerStats:
     """Ask one vassal on its stats socket. Raises :class:`HostError` when it does not answer."""
-    answer = _ask(path, f"the vassal {path.stem}")
-    return WorkerStats(answer["pid"], answer["listen_queue"], tuple(_worker(entry) for entry in answer["workers"]))
+    who = f"the vassal {path.stem}"
+    answer = _ask(path, who)
+    try:
+        return WorkerStats(
+            answer["pid"], answer["listen_queue"], tuple(_worker(entry) for entry in answer["workers"])
+        )
+    except (LookupError, TypeError, AttributeError) as error:
+        raise HostError(f"{who} does not answer on {path} as uWSGI does: {error}") from error
 
 
 def _vassal(entry: Mapping[str, Any]) -> VassalState:
@@ -137,17 +147,20 @@ def _name(entry: Mapping[str, Any]) -> str:
 
 
 def _ask(path: Path, who: str) -> Any:
-    """The JSON document that a stats socket sends to everybody who connects."""
+    """The JSON document that a stats socket sends to everybody who connects; an app can have any answer sent."""
     content = bytearray()
+    deadline = time.monotonic() + WHOLE_ANSWER_SECONDS
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        with pinned(path) as place, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
             connection.settimeout(ANSWER_SECONDS)
-            connection.connect(str(path))
+            connection.connect(place)
             while chunk := connection.recv(65536):
                 content += chunk
+                if len(content) > ANSWER_BYTES or time.monotonic() > deadline:
+                    raise ValueError("its answer has no end")
         # what an app puts into its process may be no UTF-8
         return json.loads(content.decode("utf-8", "replace"), strict=False)
     except (FileNotFoundError, ConnectionRefusedError) as error:
         raise NobodyListens(f"{who} does not answer on {path}: {error}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise HostError(f"{who} does not answer on {path}: {error}") from error

@@ -55,11 +55,12 @@ class StaticStage(StoredStage):
 
         facts = work.facts
         folders = facts.manifest.spec.static
+        account = facts.settle() if folders else None
         with building(facts.layout.output(self.name, work.desired.digest)) as output, _tree_of(work) as tree:
             for number, folder in enumerate(folders):
                 destination = output / str(number)
                 destination.mkdir()
-                report = process(tree / folder.source, destination, folder, inside=tree)
+                report = process(tree / folder.source, destination, folder, inside=tree, account=account)
                 work.say(f"{folder.url}: {report.files} files, {report.bytes_in} -> {report.bytes_out} bytes")
 
 

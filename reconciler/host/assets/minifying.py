@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from reconciler.host import processes
 from reconciler.host.assets import minifier
+from reconciler.host.ownership import give, seize
 from reconciler.model.errors import CommandFailed, CommandTimedOut, StageFailed
 
 MINIFY_BYTES = 5 * 1024 * 1024
@@ -33,9 +34,10 @@ class _Problem:
         return f"{self.name}:{self.line}: {self.what}" if self.line else f"{self.name}: {self.what}"
 
 
-def minify(folder: Path, sizes: Mapping[str, int], *, label: str) -> None:
+def minify(folder: Path, sizes: Mapping[str, int], *, label: str, account: processes.Account | None = None) -> None:
     """Minify those of the files (sizes in bytes by name) that can be; one that would grow keeps its bytes.
 
+    With ``account`` it reads and writes as that account, because it takes apart what a stranger wrote.
     Raises :class:`StageFailed` with file and line of the first syntax error; its ``tail`` lists all.
     """
     names = sorted(
@@ -45,8 +47,13 @@ def minify(folder: Path, sizes: Mapping[str, int], *, label: str) -> None:
         return
     wanted = 1 + sum(sizes[name] for name in names) // BYTES_WORTH_A_WORKER
     workers = min(WORKERS, os.cpu_count() or 1, wanted)
-    with ThreadPoolExecutor(workers) as pool:
-        found = list(pool.map(lambda share: _run(folder, share, label), [names[n::workers] for n in range(workers)]))
+    shares = [names[number::workers] for number in range(workers)]
+    give(folder, account)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            found = list(pool.map(lambda share: _run(folder, share, label, account), shares))
+    finally:
+        seize(folder, account)
     problems = sorted(problem for share in found for problem in share)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -60,7 +67,7 @@ def _can_be(name: str, size: int) -> bool:
     return path.suffix.lower() in minifier.MEDIA_TYPES and ".min" not in path.suffixes[:-1] and size <= MINIFY_BYTES
 
 
-def _run(folder: Path, names: Sequence[str], label: str) -> list[_Problem]:
+def _run(folder: Path, names: Sequence[str], label: str, account: processes.Account | None) -> list[_Problem]:
     lines: list[str] = []
     try:
         result = processes.run(
@@ -68,6 +75,7 @@ def _run(folder: Path, names: Sequence[str], label: str) -> list[_Problem]:
             [sys.executable, "-P", minifier.__file__, os.fspath(folder)],
             timeout=MINIFY_SECONDS,
             stdin=b"".join(os.fsencode(name) + b"\0" for name in names),
+            account=account,
             what="the minifier",
             on_line=lines.append,
         )

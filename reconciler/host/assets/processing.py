@@ -16,6 +16,7 @@ from reconciler.host.assets.collecting import collect
 from reconciler.host.assets.fingerprinting import fingerprint
 from reconciler.host.assets.minifying import minify
 from reconciler.host.assets.precompressing import compressed_twins, precompress
+from reconciler.host.processes import Account
 from reconciler.model.errors import HostError, StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
 
@@ -46,12 +47,20 @@ class AssetReport:
     compressed: int
 
 
-def process(source: Path, destination: Path, settings: StaticFolder, *, inside: Path | None = None) -> AssetReport:
+def process(
+    source: Path,
+    destination: Path,
+    settings: StaticFolder,
+    *,
+    inside: Path | None = None,
+    account: Account | None = None,
+) -> AssetReport:
     """Fill ``destination`` (there, and empty) from ``source`` as ``settings`` ask.
 
-    ``inside`` is the folder that ``source`` must lie in once its links are followed (default: its parent). Equal
-    input gives equal names and bytes. The files' time is the moment of processing: nginx derives an ETag from size
-    and time alone, so a stylesheet that only swaps one digest for another must not keep an old time.
+    ``inside`` is the folder that ``source`` must lie in once its links are followed (default: its parent). Minifiers
+    run as ``account``. Equal input gives equal names and bytes. The files' time is the moment of processing: nginx
+    derives an ETag from size and time alone, so a stylesheet that only swaps one digest for another must not keep an
+    old time.
 
     Raises :class:`StageFailed` for what only a change of the app can mend, :class:`HostError` for a full disk and the
     like; ``destination`` is then incomplete.
@@ -59,7 +68,7 @@ def process(source: Path, destination: Path, settings: StaticFolder, *, inside: 
     with _faults_named(settings.source):
         sizes = collect(source, destination, inside or source.parent, label=settings.source)
         if settings.minify:
-            minify(destination, sizes, label=settings.source)
+            minify(destination, sizes, label=settings.source, account=account)
         bundles = bundle(destination, settings.bundles, sizes.keys(), label=settings.source)
         names = sorted(sizes.keys() | set(bundles))
         twins = compressed_twins(names, settings.precompress)
