@@ -8,11 +8,14 @@ import sys
 
 import structlog
 
+from reconciler.model.secret import masked_within
+
 
 def configure_logs(level: int = logging.INFO) -> None:
     """Send log lines to standard error; ``level`` is one of :mod:`logging`'s."""
     terminal = sys.stderr.isatty()
     shared: list[structlog.types.Processor] = [
+        _without_secrets,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal),
@@ -32,3 +35,8 @@ def configure_logs(level: int = logging.INFO) -> None:
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove, *tail]))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
+
+
+def _without_secrets(_logger: object, _name: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Mask the values of all secrets that this process holds, wherever they are in an event."""
+    return {key: masked_within(value) for key, value in event.items()}

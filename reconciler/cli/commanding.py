@@ -36,6 +36,7 @@ COMMANDS = {
     "resume": "reconciler.cli.commands.resume:command",
     "retry": "reconciler.cli.commands.retry:command",
     "forget": "reconciler.cli.commands.forget:command",
+    "secrets": "reconciler.cli.commands.secrets:command",
     "logs": "reconciler.cli.commands.logs:command",
     "validate": "reconciler.cli.commands.validate:command",
     "schema": "reconciler.cli.commands.schema:command",

@@ -83,6 +83,11 @@ class Installation:
             return url
         return os.path.normpath(self.file.parent.absolute() / url)
 
+    @property
+    def age_key(self) -> Path:
+        """The file of this host's age key."""
+        return self.file.parent.absolute() / self.configuration.secrets.age_key
+
     def journal(self, *, write: bool = False) -> Journal:
         """The journal, for reading unless asked otherwise."""
         from reconciler.host.journal import Journal  # noqa: PLC0415  `validate` and `schema` have no journal
@@ -119,7 +124,7 @@ class Installation:
         """An engine over this host, with everything it holds open closed afterwards."""
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
-        from reconciler.engine.reading import Reader  # noqa: PLC0415
+        from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
         from reconciler.host.git import Mirrors  # noqa: PLC0415
         from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
         from reconciler.host.services import Host  # noqa: PLC0415
@@ -148,7 +153,7 @@ class Installation:
                 token,
             )
             labels = dict(self.configuration.host.labels)
-            reader = Reader(self.configuration, host, journal, self.config_address, labels)
+            reader = Reader(self.configuration, host, journal, self.config_address, labels, Places(self.age_key))
             try:
                 yield Engine(host, journal, reader, progress or Silence())
             finally:

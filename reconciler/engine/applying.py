@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.hooks import Hooks
 from reconciler.engine.progress import Progress
+from reconciler.engine.recording import without_secrets
 from reconciler.engine.switching import Switch
 from reconciler.host.interruption import Interrupted, Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.journal import Journal, ReleaseState
 from reconciler.host.old_assets import keep_assets
 from reconciler.host.services import Host
-from reconciler.model.errors import CommandFailed, StageFailed
+from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
 from reconciler.model.stage import STORED, AppliedStage, StageName
 from reconciler.stages import STAGES, Stage, Work
@@ -123,6 +124,8 @@ class Applying:
         try:
             yield
         except BaseException as failure:
+            if isinstance(failure, ReconcilerError):
+                without_secrets(failure, self.app)
             error = str(failure) or ENDED_BY.get(type(failure), type(failure).__name__)
             raise
         finally:

@@ -17,6 +17,7 @@ from reconciler.host.layout import Layout
 from reconciler.host.shared import make_folder
 from reconciler.model.errors import CommandFailed, StageFailed
 from reconciler.model.manifest import Hook, Moment
+from reconciler.model.secret import MaskedLines, masked
 from reconciler.model.stage import StageName
 from reconciler.stages.app_folder import app_folder, environment_folder
 
@@ -102,23 +103,29 @@ class Hooks:
         environment = environment_folder(self.layout, self.app.digests)
         account = self.app.facts.settle()
         home = make_folder(self.layout.shared(self.app.name), ".home", account)
+        revealed = {name: secret.reveal() for name, secret in self.app.facts.secrets.items()}
         env = {
-            **app_environment(spec.env, environment, os.environ, home),
+            **app_environment({**spec.env, **revealed}, environment, os.environ, home),
             "RECONCILER_APP": self.app.name,
             "RECONCILER_RELEASE": self.app.release,
             # the release's own folder of links is laid out after the hooks that go before it
             "RECONCILER_STATIC": str(self.layout.output(StageName.STATIC, self.app.digests[StageName.STATIC])),
         }
-        run_app_command(
-            hook.command,
-            kind=f"{moment} hook",
-            folder=app_folder(self.layout, spec, self.app.digests),
-            env=env,
-            say=self.say,
-            timeout=hook.timeout.total_seconds(),
-            on_output=log.write,
-            account=account,
-        )
+        secrets = self.app.facts.secrets.values()
+        output = MaskedLines(log.write, secrets)
+        try:
+            run_app_command(
+                hook.command,
+                kind=f"{moment} hook",
+                folder=app_folder(self.layout, spec, self.app.digests),
+                env=env,
+                say=lambda line: self.say(masked(line, secrets)),
+                timeout=hook.timeout.total_seconds(),
+                on_output=output.write,
+                account=account,
+            )
+        finally:
+            output.end()
 
 
 def crosses(journal: Journal, app: str, release: str, hook: HookRecord) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 
 from reconciler.engine.config_repository import ConfigRepository, held_apps
 from reconciler.engine.desired import DesiredApp, resolve_stages
 from reconciler.engine.git_source import GitSource
 from reconciler.engine.polling import Polled, fetch, poll, refs_of
+from reconciler.engine.secret_values import SecretValues
 from reconciler.host.git import masked
 from reconciler.host.journal import Journal
 from reconciler.host.services import Host
@@ -44,6 +46,13 @@ class _Resolved:
     app: DesiredApp
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Files of the host that agent.yaml names."""
+
+    age_key: Path = Path("age.key")
+
+
 @dataclass(slots=True)
 class Reader:
     """Reads desired state; keeps what it has read as long as nothing moved."""
@@ -53,7 +62,9 @@ class Reader:
     journal: Journal
     config_address: str
     labels: Mapping[str, str]
+    places: Places = Places()
     repository: ConfigRepository = field(init=False)
+    secrets: SecretValues = field(init=False)
     _resolved: dict[str, _Resolved] = field(default_factory=dict)
     _addresses: frozenset[str] = frozenset()
 
@@ -61,6 +72,7 @@ class Reader:
         self.repository = ConfigRepository(
             self.configuration, self.host.mirrors, self.journal, self.config_address, self.labels
         )
+        self.secrets = SecretValues(self.host.mirrors, self.config_address, self.places.age_key)
 
     @property
     def fresh(self) -> bool:
@@ -134,6 +146,7 @@ class Reader:
             except ReconcilerError as error:
                 failed[manifest.name] = error
         self._resolved = {name: known for name, known in self._resolved.items() if name in commits}
+        self.secrets.forget_others()
         return apps, failed
 
     def _commit(
@@ -194,7 +207,8 @@ class Reader:
         template_commit = config_commit if manifest.spec.nginx.template else ""
         digests = tuple(stage.digest for stage in applied.values())
         known = self._resolved.get(manifest.name)
-        basis = (manifest, tree, template_commit, digests)
+        secret_files = self.secrets.object_ids(config_commit, manifest)
+        basis = (manifest, tree, template_commit, digests, secret_files)
         if known is not None and known.basis == basis:
             if known.app.commit != commit:
                 known.app = replace(known.app, commit=commit)
@@ -204,7 +218,9 @@ class Reader:
         submodules = self.host.mirrors.submodules(address, commit, spec.directory) if spec.submodules else {}
         source = GitSource(self.host.mirrors, address, commit, tree, submodules)
         template: Callable[[str], str | None] = partial(self.repository.template, config_commit)
-        facts, stages = resolve_stages(Facts(manifest, source, address, self.host, template), applied, outputs)
+        secrets = self.secrets.values(config_commit, manifest)
+        facts = Facts(manifest, source, address, self.host, template, secrets)
+        facts, stages = resolve_stages(facts, applied, outputs)
         app = DesiredApp(manifest, commit, facts, stages)
         self._resolved[manifest.name] = _Resolved(basis, app)
         return app

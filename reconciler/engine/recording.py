@@ -11,6 +11,7 @@ from reconciler.engine.desired import DesiredApp
 from reconciler.host.journal import EventRecord, Journal, ReleaseRecord, ReleaseState
 from reconciler.model.errors import HostError, ReconcilerError, Retry, StageFailed
 from reconciler.model.plan import AppPlan
+from reconciler.model.secret import masked
 
 
 def record_verified(
@@ -37,7 +38,7 @@ def record_failure(
     more: Mapping[str, object] | None = None,
 ) -> ReconcilerError:
     """Remember why a release failed; one that only git can mend is quarantined. Returns the error to report."""
-    failure = as_reconciler_error(error)
+    failure = without_secrets(as_reconciler_error(error), app)
     release = _release(app, config_revision, ReleaseState.FAILED, seconds, str(failure))
     detail = {**_detail(plan), **(more or {}), "tail": getattr(failure, "tail", ""), "hint": failure.hint}
     event = EventRecord(app.name, "failed", str(failure), release.at, detail)
@@ -93,6 +94,16 @@ def as_reconciler_error(error: Exception) -> ReconcilerError:
         hint="this is a bug of the reconciler; report it with the lines below",
         tail="".join(traceback.format_exception(error)),
     )
+
+
+def without_secrets(error: ReconcilerError, app: DesiredApp) -> ReconcilerError:
+    """The same error; what an app or a program printed of the app's secrets is masked in it."""
+    if secrets := tuple(app.facts.secrets.values()):
+        error.message = masked(error.message, secrets)
+        error.hint = None if error.hint is None else masked(error.hint, secrets)
+        if hasattr(error, "tail"):
+            error.tail = masked(error.tail, secrets)
+    return error
 
 
 def _sentence(app: DesiredApp, plan: AppPlan) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.hooks import Hooks, already_done, not_switched_back
+from reconciler.engine.kept_environment import environment_of, keep_environment, kept_file
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.verifying import probe_candidate, probe_public
 from reconciler.host.files import size_of
@@ -74,6 +75,7 @@ class Switch:
             self.log_position = size_of(self.layout.app_log(self.app.name))
             deadline = self._in_time()
             self.host.emperor.ensure_running()
+            self._keep_environment()
             write()
             wait_until_ready(
                 self.host.emperor,
@@ -122,6 +124,7 @@ class Switch:
 
         A newer commit does not wait for that: its own attempt ends them.
         """
+        kept_file(self.layout, self.vassal).unlink(missing_ok=True)
         with suppress(Superseded):
             retire_all_but(self.host, self.app.name, self.vassal, self.app.manifest.spec.uwsgi.drain.total_seconds())
 
@@ -206,6 +209,11 @@ class Switch:
                 remove_sockets(self.layout, self.vassal)
             self.host.emperor.wake()
 
+    def _keep_environment(self) -> None:
+        applied = self.applied.get(StageName.VASSAL)
+        if applied is not None and vassal_of(self.app.name, applied) == self.vassal:
+            keep_environment(self.layout, self.app.name, self.vassal, applied)
+
     def _put_back(self, applied: AppliedStage) -> None:
         """Have the one vassal of ``touch`` run what was applied again, and wait for it: until then nobody serves."""
         emperor, name = self.host.emperor, self.app.name
@@ -214,10 +222,12 @@ class Switch:
             return
         with suppress(HostError):
             process = emperor.loading(self.vassal)
+            environment = environment_of(self.layout, name, self.vassal, applied)
+            if environment is None:
+                self.say("the release before cannot be put back: the values of its secrets are nowhere any more")
+                return
             account = self.host.tenants.settle(name, applied.declared.get("user"))
-            write_vassal(
-                self.layout, self.vassal, applied.files[f"{name}.ini"], applied.files[f"{name}.env"], account
-            )
+            write_vassal(self.layout, self.vassal, applied.files[f"{name}.ini"], environment, account)
             if process is not None:
                 emperor.end_loading(self.vassal, process)
             else:

@@ -54,6 +54,26 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644, owner: t
     return True
 
 
+def write_once(path: Path, content: str, *, mode: int) -> bool:
+    """Put ``content`` at ``path`` in one step unless something is there already; return whether it was put there."""
+    temporary = temporary_sibling(path)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        # unlike a rename, a link never replaces what another process made in the same moment
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    flush_folder(path.parent)
+    return True
+
+
 def _has(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> bool:
     try:
         status = path.lstat()

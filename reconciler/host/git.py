@@ -171,6 +171,15 @@ class Mirrors:
 
         return self._objects.listing(parsed.mirror_name, tree, read)
 
+    def file_ids(self, address: str, commit: str, paths: Sequence[str]) -> Mapping[str, str | None]:
+        """The object ids of files at a commit with one git process; ``None`` where there is no file."""
+        names = [f"{_checked(commit)}:{path}" for path in paths]
+        found = self.read(parse_address(address), lambda mirror: headers(mirror, names))
+        return {
+            path: header.object_id if header is not None and header.kind == "blob" else None
+            for path, header in zip(paths, found, strict=True)
+        }
+
     def entries(
         self, address: str, commit: str, directory: str = ".", *, recursive: bool = True
     ) -> tuple[TreeEntry, ...]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import stat
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.host.layout import Layout
+from reconciler.host.sealing import seal_of
 from reconciler.model.diffs import unified
+from reconciler.model.sealed_environment import sealed_as, sealed_names
 from reconciler.model.stage import Difference, DifferenceKind
 
 RACY_NANOSECONDS = 2_000_000_000
@@ -25,8 +28,21 @@ class Observer:
     layout: Layout
     _known: dict[str, tuple[_Signature, str]] = field(default_factory=dict)
 
-    def text(self, path: Path, expected: str, *, mode: int) -> tuple[Difference, ...]:
-        """How a text file differs from what was applied: by content and by mode."""
+    def environment(self, path: Path, expected: str, *, app: str, mode: int) -> tuple[Difference, ...]:
+        """How a vassal's environment differs from what was applied; secrets are compared by their keyed hash."""
+        if not sealed_names(expected):
+            return self.text(path, expected, mode=mode)
+
+        def sealed(actual: str) -> str:
+            seal = seal_of(self.layout.root)
+            return sealed_as(expected, actual, lambda name, value: seal.hash(app, name, value))
+
+        return self.text(path, expected, mode=mode, form=sealed)
+
+    def text(
+        self, path: Path, expected: str, *, mode: int, form: Callable[[str], str] | None = None
+    ) -> tuple[Difference, ...]:
+        """How a text file differs from what was applied: by content, in a ``form`` that can be shown, and by mode."""
         name = str(path)
         try:
             status = os.lstat(name)
@@ -38,15 +54,19 @@ class Observer:
         known = self._known.get(name)
         if known is not None and known[0] == signature and known[1] is expected:
             return ()
-        differences = self._compare(path, expected, status, mode)
+        differences = self._compare(path, expected, status, mode, form)
         if not differences and time.time_ns() - status.st_mtime_ns > RACY_NANOSECONDS:
             self._known[name] = (signature, expected)
         return differences
 
     @staticmethod
-    def _compare(path: Path, expected: str, status: os.stat_result, mode: int) -> tuple[Difference, ...]:
+    def _compare(
+        path: Path, expected: str, status: os.stat_result, mode: int, form: Callable[[str], str] | None
+    ) -> tuple[Difference, ...]:
         found: list[Difference] = []
         actual = path.read_bytes().decode("utf-8", "surrogateescape")
+        if form is not None:
+            actual = form(actual)
         if actual != expected:
             found.append(Difference(str(path), DifferenceKind.MODIFIED, unified(expected, actual, path.name)))
         if stat.S_IMODE(status.st_mode) != mode:

@@ -144,6 +144,20 @@ def _start(
         raise HostError(f"{arguments[0]} cannot be started: {error.strerror}") from error
 
 
+def run_in_terminal(command: Sequence[str]) -> None:
+    """Run a program that talks to the person at the terminal, such as an editor, for as long as it likes.
+
+    Raises :class:`CommandFailed` on a status other than 0 and :class:`HostError` when the program is not there.
+    """
+    arguments = tuple(command)
+    try:
+        status = subprocess.call(arguments)
+    except OSError as error:
+        raise HostError(f"{arguments[0]} cannot be started: {error.strerror}", hint="set EDITOR") from error
+    if status != 0:
+        raise CommandFailed(arguments, status, "")
+
+
 def end_group(leader: int) -> None:
     """End the process group that ``leader`` leads: SIGTERM, a grace period, SIGKILL."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -44,7 +44,8 @@ def remove_vassal(layout: Layout, vassal: str) -> bool:
     ini = layout.vassals / f"{vassal}.ini"
     existed = ini.exists()
     ini.unlink(missing_ok=True)
-    (layout.vassals / f"{vassal}.env").unlink(missing_ok=True)
+    for ending in ("env", "env.kept"):
+        (layout.vassals / f"{vassal}.{ending}").unlink(missing_ok=True)
     return existed
 
 

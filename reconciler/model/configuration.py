@@ -105,6 +105,17 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Secrets:
+    """How the encrypted files of the config repository are read."""
+
+    __pydantic_config__ = STRICT
+    age_key: Annotated[
+        fields.FilePath,
+        about("The file with the age key of this host; a relative path starts at agent.yaml's folder."),
+    ] = "age.key"
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that agent.yaml says."""
 
@@ -119,3 +130,4 @@ class Configuration:
     drift: Annotated[Drift, about("When the host is looked over for drift.")] = Drift()
     prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
+    secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()

@@ -10,10 +10,12 @@
     │   ├── RepositoryRefused       waits for git: the address or revision is not allowed
     │   ├── RepositoryUnreachable   retried: the network or the server failed
     │   ├── RevisionNotFound        waits for git: no such branch, tag, commit or version
+    │   ├── SignatureRefused        waits for git: a commit or tag is not signed by a key that is listed
     │   └── HistoryRewritten        waits for a person: the branch was force-pushed
     ├── CommandFailed               waits for git: a program ended with a failure
     │   └── CommandTimedOut         retried: a program took too long and was ended
     ├── StageFailed                 waits for git: a stage could not make its output
+    ├── SecretsUnreadable           waits for git: an encrypted file cannot be read, or is not to be trusted
     ├── VerificationFailed          waits for git: the release did not answer as asked
     ├── HostError                   retried: something that the host must provide is missing
     ├── JournalError                retried: the journal cannot be read or written
@@ -111,6 +113,12 @@ class RevisionNotFound(RepositoryError):
     retry = Retry.ON_CHANGE
 
 
+class SignatureRefused(RepositoryError):
+    """A commit or a tag is not signed by a key that is listed."""
+
+    retry = Retry.ON_CHANGE
+
+
 class HistoryRewritten(RepositoryError):
     """The branch no longer contains the commit that was applied before."""
 
@@ -153,6 +161,12 @@ class StageFailed(ReconcilerError):
     def __init__(self, message: str, *, hint: str | None = None, tail: str = "") -> None:
         super().__init__(message, hint=hint)
         self.tail = tail
+
+
+class SecretsUnreadable(ReconcilerError):
+    """An encrypted file cannot be read, or was changed without its key."""
+
+    retry = Retry.ON_CHANGE
 
 
 class VerificationFailed(StageFailed):

@@ -229,6 +229,13 @@ def _root(value: str) -> str:
     return value
 
 
+def _file(value: str) -> str:
+    _one_line(value)
+    if not value.strip() or value.endswith("/"):
+        raise refuse(f"{shown(value)} is not the path of a file")
+    return value
+
+
 def text_or_mapping(value: object) -> str:
     """The tag of the branch of a union that a value is meant for, so that only its errors are reported."""
     return MAPPING_TAG if isinstance(value, dict) else TEXT_TAG
@@ -252,7 +259,12 @@ UrlPath = Annotated[str, Pattern(URL_PATH_PATTERN, "is not a URL path that begin
 RequestPath = Annotated[str, Pattern(r"^/[!-~]*$", "is not a request path: it begins with '/' and has no spaces")]
 PackageName = Annotated[str, Pattern(r"^[a-z0-9][a-z0-9+.-]{1,127}$", "is not the name of a system package")]
 SecretReference = Annotated[
-    str, Pattern(r"^[\w./-]+#[\w.-]+$", "is not FILE#KEY, such as secrets/blog.yaml#key", secret=True)
+    str,
+    Pattern(
+        r"^(?!/)(?!(.*/)?\.\.?/)(?!\.\.?#)([A-Za-z0-9_.-]+/)*[A-Za-z0-9_.-]*\.(yaml|yml|json|env)#[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
+        "is not FILE#KEY with a .yaml, .json or .env file in the config repository, such as secrets/blog.yaml#key",
+        secret=True,
+    ),
 ]
 Line = Annotated[StrictStr, AfterValidator(_one_line)]
 RelativePath = Annotated[StrictStr, AfterValidator(_inside)]
@@ -269,6 +281,7 @@ OptionValue = Annotated[
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 ConfigRepository = Annotated[StrictStr, AfterValidator(_config_repository)]
 ListenAddress = Annotated[StrictStr, AfterValidator(_address_to_listen)]
+FilePath = Annotated[StrictStr, AfterValidator(_file)]
 RootFolder = Annotated[StrictStr, AfterValidator(_root)]
 HostName = Annotated[str, Pattern(r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9_])?$", "is not a host name")]
 Revision = Annotated[StrictStr, AfterValidator(_revision)]

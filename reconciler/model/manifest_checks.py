@@ -37,7 +37,6 @@ def _given(value: object) -> bool:
 
 
 UNBUILT = (
-    Unbuilt(("spec", "secrets"), bool, "encrypted secrets are not built yet; leave it empty until they are"),
     Unbuilt(
         ("spec", "build", "systemPackages"),
         bool,
@@ -67,7 +66,11 @@ def check_manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _shared(_items(spec.get("shared")), _items(spec.get("static")))
     yield from _server_names(_items(_mapping(spec.get("nginx")).get("serverNames")))
     yield from _depends_on(_items(spec.get("dependsOn")), _mapping(data.get("metadata")).get("name"))
-    yield from _environment(_mapping(spec.get("env")))
+    yield from _environment(_mapping(spec.get("env")), "env")
+    yield from _environment(_mapping(spec.get("secrets")), "secrets")
+    for name in _mapping(spec.get("secrets")):
+        if name in _mapping(spec.get("env")):
+            yield ("spec", "secrets", name), f"{name} is in spec.env already, which is plain text"
     for option in _mapping(_mapping(spec.get("uwsgi")).get("options")):
         instead = uwsgi_options.refusal(option)
         if instead is not None:
@@ -197,9 +200,9 @@ def _depends_on(names: list[Any], own: object) -> Iterator[Finding]:
         known.setdefault(name, number)
 
 
-def _environment(variables: Mapping[str, Any]) -> Iterator[Finding]:
+def _environment(variables: Mapping[str, Any], key: str) -> Iterator[Finding]:
     for name in variables:
-        path: Path = ("spec", "env", name)
+        path: Path = ("spec", key, name)
         if name.startswith(RESERVED_PREFIX):
             yield (
                 path,

@@ -10,6 +10,7 @@ from reconciler.model.diffs import unified
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.stage import (
     OUTPUT_DIGITS,
+    SECRET_PREFIX,
     STORED,
     Action,
     AppliedStage,
@@ -170,6 +171,9 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str], *, only_known: bool
     for name in sorted({*old, *new}):
         before, after = old.get(name, ""), new.get(name, "")
         if before == after or (only_known and not (before and after)):
+            continue
+        if name.startswith(SECRET_PREFIX):
+            yield f"{name} {'changed' if before and after else 'added' if after else 'removed'}"
             continue
         yield f"{name}: {_short(before) or '(none)'} -> {_short(after) or '(none)'}"
 

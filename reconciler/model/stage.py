@@ -23,6 +23,9 @@ class StageName(StrEnum):
     VASSAL = "vassal"
 
 
+SECRET_PREFIX = "secrets."  # noqa: S105  no password: the beginning of a name
+"""Inputs whose name begins so are keyed hashes: that one changed may be told, its value means nothing to anybody."""
+
 STORED = frozenset({StageName.SOURCE, StageName.BUILD, StageName.STATIC})
 """Stages whose outputs are immutable folders of the store."""
 

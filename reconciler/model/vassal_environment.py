@@ -28,7 +28,7 @@ def render_environment(variables: Mapping[str, str], uwsgi_binary: Path) -> str:
     """
     lines = [FORMAT, f"{BINARY_VARIABLE}={shell_quote(str(uwsgi_binary))}"]
     for name in sorted(variables):
-        _check(name, variables[name])
+        check_variable(name, variables[name])
         lines.append(f"export {name}={shell_quote(variables[name])}")
     return "\n".join(lines) + "\n"
 
@@ -38,7 +38,8 @@ def shell_quote(value: str) -> str:
     return "'" + value.replace("'", "'\\''") + "'"
 
 
-def _check(name: str, value: str) -> None:
+def check_variable(name: str, value: str) -> None:
+    """Raise :class:`StageFailed` for a name that cannot be handed on or a value that no environment can hold."""
     if not re.fullmatch(ENVIRONMENT_NAME_PATTERN, name):
         raise StageFailed(f"{name!r} is not the name of an environment variable")
     if name in RESERVED_NAMES:

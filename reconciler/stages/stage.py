@@ -11,6 +11,7 @@ from reconciler.host.observing import Observer
 from reconciler.host.processes import Account
 from reconciler.host.services import Host
 from reconciler.model.manifest import Manifest
+from reconciler.model.secret import Secret
 from reconciler.model.source_view import SourceView
 from reconciler.model.stage import AppliedStage, DesiredStage, Inputs, Observation, StageName
 
@@ -20,7 +21,7 @@ class Facts:
     """All that a stage may look at to name its inputs.
 
     ``upstream`` has the digests of the stages before it, ``template`` reads a file of the config repository's
-    ``templates/`` folder (``None`` when it is not there).
+    ``templates/`` folder (``None`` when it is not there), ``secrets`` has the variables of ``spec.secrets``.
     """
 
     manifest: Manifest
@@ -28,6 +29,7 @@ class Facts:
     address: str
     host: Host
     template: Callable[[str], str | None]
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
     upstream: Mapping[StageName, str] = field(default_factory=dict)
 
     @property

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.observing import Observer
 from reconciler.host.releases import ENVIRONMENT_MODE, INI_MODE, lay_out_release, release_target, write_vassal
+from reconciler.host.sealing import seal_of
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Spec, Strategy
+from reconciler.model.sealed_environment import open_environment, seal_environment
 from reconciler.model.stage import (
+    SECRET_PREFIX,
     AppliedStage,
     DifferenceKind,
     Inputs,
@@ -53,6 +56,7 @@ class VassalStage:
                 "uwsgi.drain": f"{spec.uwsgi.drain.total_seconds():g}s",
                 **{f"uwsgi.options.{name}": json.dumps(value) for name, value in spec.uwsgi.options.items()},
                 **{f"env.{name}": json.dumps(value) for name, value in spec.env.items()},
+                **{f"{SECRET_PREFIX}{name}": value for name, value in _seals(facts).items()},
             },
             {name: facts.upstream[name] for name in (StageName.SOURCE, StageName.BUILD, StageName.STATIC)},
             tools={"template": hashlib.sha256(default_template(TEMPLATE).encode()).hexdigest()},
@@ -76,10 +80,8 @@ class VassalStage:
             "RECONCILER_RELEASE": release,
             "RECONCILER_STATIC": str(facts.layout.release(facts.app, release) / "static"),
         }
-        return {
-            f"{facts.app}.ini": text,
-            f"{facts.app}.env": render_environment(variables, environment / "bin" / "uwsgi"),
-        }
+        plain = render_environment(variables, environment / "bin" / "uwsgi")
+        return {f"{facts.app}.ini": text, f"{facts.app}.env": seal_environment(plain, _seals(facts))}
 
     def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
         """Whether the applied vassal's files, its socket and the public link are as they were left."""
@@ -90,7 +92,9 @@ class VassalStage:
         vassal = vassal_of(app, applied)
         differences = [
             *observer.text(layout.vassals / f"{vassal}.ini", applied.files[f"{app}.ini"], mode=INI_MODE),
-            *observer.text(layout.vassals / f"{vassal}.env", applied.files[f"{app}.env"], mode=ENVIRONMENT_MODE),
+            *observer.environment(
+                layout.vassals / f"{vassal}.env", applied.files[f"{app}.env"], app=app, mode=ENVIRONMENT_MODE
+            ),
             *observer.link(layout.public_link(app), release_target(app, release_of(applied.digest))),
         ]
         missing = any(difference.kind is DifferenceKind.MISSING for difference in differences)
@@ -111,8 +115,8 @@ class VassalStage:
             static=facts.layout.output(StageName.STATIC, facts.upstream[StageName.STATIC]),
             folder=app_folder(facts.layout, spec, facts.upstream),
         )
-        ini, environment = work.desired.files[f"{facts.app}.ini"], work.desired.files[f"{facts.app}.env"]
-        write_vassal(facts.layout, vassal, ini, environment, account)
+        ini, sealed = work.desired.files[f"{facts.app}.ini"], work.desired.files[f"{facts.app}.env"]
+        write_vassal(facts.layout, vassal, ini, open_environment(sealed, facts.secrets), account)
 
 
 def vassal_name(app: str, release: str, strategy: str) -> str:
@@ -161,6 +165,14 @@ def _account_context(facts: Facts, vassal: str) -> dict[str, object]:
     if not facts.account:
         return {}
     return {"wrapper": str(facts.layout.wrapper), "pid_file": str(facts.layout.socket(vassal, "pid"))}
+
+
+def _seals(facts: Facts) -> dict[str, str]:
+    """A keyed hash of every secret, by the name of its variable."""
+    if not facts.secrets:
+        return {}
+    seal = seal_of(facts.layout.root)
+    return {name: seal.hash(facts.app, name, secret.reveal()) for name, secret in facts.secrets.items()}
 
 
 def _option_values(value: object) -> list[str]:
