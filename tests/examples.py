@@ -14,6 +14,19 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 MANIFESTS = CHECKOUT / "manifests"
 BRANCH = "main"
 GIT_SECONDS = 60.0
+SETTINGS = """\
+[user]
+name = Test
+email = test@example.com
+[commit]
+gpgSign = false
+[core]
+autocrlf = false
+[gc]
+auto = 0
+[maintenance]
+auto = false
+"""
 
 _LEFT_BEHIND = shutil.ignore_patterns("__pycache__", ".venv", "*.sqlite3", "staticfiles", "uv.lock")
 """What trying out an example by hand leaves in its folder."""
@@ -40,15 +53,9 @@ def make_config_repository(folder: Path, *, only: Sequence[str] | None = None) -
 def new_repository(folder: Path) -> Path:
     """Make the empty git repository ``folder``, on the branch ``main``, that needs no settings of the user's."""
     folder.mkdir(parents=True, exist_ok=True)
-    git(folder, "init", "--quiet", f"--initial-branch={BRANCH}")
-    for key, value in {
-        "user.name": "Test",
-        "user.email": "test@example.com",
-        "commit.gpgSign": "false",
-        "core.autocrlf": "false",
-        "gc.auto": "0",
-    }.items():
-        git(folder, "config", key, value)
+    git(folder, "init", "--quiet", "--template=", f"--initial-branch={BRANCH}")
+    with (folder / ".git" / "config").open("a") as settings:
+        settings.write(SETTINGS)
     return folder
 
 
@@ -68,7 +75,9 @@ def commit(folder: Path, message: str) -> str:
     """Commit all that is in ``folder``, removals and a commit without changes included; return the commit's id."""
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--allow-empty", f"--message={message}")
-    return git(folder, "rev-parse", "HEAD")
+    branch = (folder / ".git" / "HEAD").read_text().removeprefix("ref: ").strip()
+    written = folder / ".git" / branch
+    return written.read_text().strip() if written.is_file() else git(folder, "rev-parse", "HEAD")
 
 
 def revert(folder: Path, revision: str = "HEAD") -> str:

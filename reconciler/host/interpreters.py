@@ -165,7 +165,7 @@ class Interpreters:
         return tuple(dict.fromkeys(folders))
 
 
-_KEPT_VARIABLES = ("HOME", "LD_LIBRARY_PATH", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME")
+_KEPT_VARIABLES = ("HOME", "LD_LIBRARY_PATH", "UV_CACHE_DIR", "UV_PYTHON_INSTALL_DIR", "XDG_DATA_HOME")
 
 
 def _minor(version: str) -> str:
@@ -199,7 +199,9 @@ def matches(interpreter: HostInterpreter, wanted: str) -> bool:
 
 def _ask_uv(variables: Mapping[str, str]) -> tuple[HostInterpreter, ...]:
     """Everything uv finds, the newest version first; of one version, the first on PATH first."""
-    options = ("--only-installed", "--no-python-downloads", "--no-config", "--no-cache", "--offline")
+    # uv keeps its answers by the time of each executable; it is given no cache in a home folder of nobody's choosing
+    cache = () if "UV_CACHE_DIR" in variables else ("--no-cache",)
+    options = ("--only-installed", "--no-python-downloads", "--no-config", *cache, "--offline")
     command = (str(uv_binary()), "python", "list", *options, "--output-format", "json")
     answer = run(command, timeout=LISTING_SECONDS, env=variables, what="uv python list").text
     found = [
