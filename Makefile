@@ -18,7 +18,7 @@ demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
 
 # Tests that measure time run by themselves, after the others. pytest ends with 5 when ARGS leaves it nothing to run.
 test: ## run all tests; one of them: make test ARGS="-k name"
-	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=worksteal -m "not serial" $(ARGS) || [ $$? -eq 5 ]
+	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=load --maxschedchunk=1 -m "not serial" $(ARGS) || [ $$? -eq 5 ]
 	@$(RUN) pytest --verbose -m serial $(ARGS) || [ $$? -eq 5 ]
 
 # The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are one story, told in order.

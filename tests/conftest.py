@@ -17,6 +17,11 @@ sys.dont_write_bytecode = False
 os.environ.setdefault("UV_CACHE_DIR", str(Path(__file__).parent.parent / ".cache" / "uv-tests"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long tests, whatever the random order is: one that began last would run alone at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 @pytest.fixture
 def world() -> Iterator[object]:
     """A host with a config repository, nginx and uWSGI of its own."""

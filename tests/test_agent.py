@@ -252,6 +252,7 @@ def test_an_idle_agent_ends_at_once_and_the_sites_keep_serving(world: World, num
         assert world.text("blog.example.com") == "here"
 
 
+@pytest.mark.long
 def test_an_agent_that_builds_ends_soon_leaves_nothing_running_and_the_next_one_carries_on(world: World) -> None:
     world.add_app("blog", "old")
     started, go = world.home / "started", world.home / "go"
@@ -299,6 +300,7 @@ def test_a_vassal_that_a_killed_agent_left_behind_is_ended_by_the_next_pass(worl
 # living long
 
 
+@pytest.mark.long
 def test_two_hundred_passes_hold_no_more_than_one(world: World) -> None:
     world.add_app("blog", "here")
     descriptors: list[int] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from breaking import Breakage, Town, blog, plain, prove_side_by_side, show
 from reconciler.model.plan import Outcome
 from world import World, manifest, of, wsgi_app
@@ -58,6 +60,7 @@ BAD_MANIFESTS = {
 }
 
 
+@pytest.mark.long
 def test_each_bad_manifest_holds_its_own_app(world: World) -> None:
     result = prove_side_by_side(world, BAD_MANIFESTS)
     assert all("reconciler validate" in (of(result, name).error.hint or "") for name in BAD_MANIFESTS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
 import examples
 from breaking import Breakage, Town, blog, plain, prove_side_by_side
 from reconciler.model.plan import Outcome
@@ -103,10 +105,12 @@ STARTS = {
 }
 
 
+@pytest.mark.long
 def test_each_failing_source_build_and_static_stage_fails_its_own_app(world: World) -> None:
     prove_side_by_side(world, BUILDS)
 
 
+@pytest.mark.long
 def test_each_failing_start_hook_probe_and_site_fails_its_own_app(world: World) -> None:
     result = prove_side_by_side(world, STARTS)
     tails = {name: getattr(of(result, name).error, "tail", "") for name in STARTS}

@@ -119,6 +119,7 @@ def test_the_flask_app_is_served_with_small_static_files_and_a_new_greeting_is_o
 
 
 @pytest.mark.parametrize("worked", [["django"]], indirect=True)
+@pytest.mark.long
 def test_the_django_project_keeps_its_data_over_a_deploy_a_migration_and_a_rollback(worked: World) -> None:
     deployed(worked)
     database = worked.root / "shared/django/data/db.sqlite3"

@@ -18,8 +18,6 @@ from reconciler.model.plan import Outcome
 from test_agent import wait_for
 from world import World, of, wsgi_app
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(120)]
-
 DEPLOYS = 50
 COUNTED_FROM = 10
 """Caches, compiled templates and threads are there by then."""
@@ -70,6 +68,8 @@ def deploy(world: World, engine: Engine, number: int) -> None:
     assert result.outcome is Outcome.CHANGED, result.error
 
 
+@pytest.mark.long
+@pytest.mark.timeout(300)
 def test_fifty_deploys_leave_as_much_as_one(world: World, record_property: Callable[[str, object], None]) -> None:
     world.add_app("blog", "first", retain=RETAIN)
     started = time.monotonic()

@@ -16,8 +16,6 @@ import pytest
 from reconciler.model.plan import Outcome
 from world import World, of
 
-pytestmark = [pytest.mark.serial, pytest.mark.timeout(240)]
-
 RATE = 200
 LOAD = Path(__file__).parent / "load.py"
 LONGEST_SECONDS = 0.1
@@ -78,6 +76,8 @@ def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
 VERIFY = {"timeout": "4s", "probes": [{"path": "/", "status": 200}]}
 
 
+@pytest.mark.serial
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("work", [SLEEP, COMPUTE], ids=["sleep", "compute"])
 def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: str) -> None:
     deploys = [
@@ -136,6 +136,7 @@ def app(environ, start_response):
 '''
 
 
+@pytest.mark.long
 def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -> None:
     world.add_app("blog")
     world.commit({"apps/blog/wsgi.py": LONG_APP.format(version="old")})
@@ -154,6 +155,7 @@ def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -
     assert len(list((world.root / "vassals").glob("*.ini"))) == 1
 
 
+@pytest.mark.serial
 def test_a_revert_is_a_switch_and_nothing_else(world: World) -> None:
     import examples
 
