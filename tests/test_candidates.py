@@ -36,6 +36,14 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [b"dying"]
 '''
+BEHIND_NGINX = '''"""Answers as asked on its own socket, and with an error behind nginx."""
+
+
+def app(environ, start_response):
+    behind_nginx = "REQUEST_SCHEME" in environ
+    start_response("503 Unavailable" if behind_nginx else "200 OK", [("Content-Type", "text/plain")])
+    return [b"answered"]
+'''
 SLOW = '''"""Takes more than half of the time that it has for every answer."""
 import time
 
@@ -95,6 +103,15 @@ def test_a_candidate_whose_workers_die_again_and_again_has_no_traffic_although_i
     failed = deploy(world, {"wsgi.py": DYING}, verify={"timeout": "60s"})
     assert "does not stay up: one of its workers ended by itself" in str(failed.error)
     assert world.text(HOST) == "better"
+
+
+def test_a_release_that_fails_through_nginx_alone_is_switched_back_and_quarantined(world: World) -> None:
+    good = deploy(world, {"wsgi.py": wsgi_app("good")})
+    failed = deploy(world, {"wsgi.py": BEHIND_NGINX})
+    assert str(failed.error).startswith("GET / through nginx: status 503 instead of 200")
+    assert world.text(HOST) == "good"
+    assert [path.stem for path in (world.root / "vassals").glob("*.ini")] == [f"blog.{good.release}"]
+    assert of(world.once(), "blog").outcome is Outcome.QUARANTINED
 
 
 def test_how_a_worker_died_is_read_from_the_log() -> None:

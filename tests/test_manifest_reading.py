@@ -410,6 +410,14 @@ def test_a_mistake_never_reads_as_a_removed_app(text: bytes, held: list[str], un
     assert bool(read.problems) == (bool(held) or unnamed)
 
 
+@pytest.mark.parametrize("name", ["nginx", "emperor"])
+def test_an_app_cannot_take_the_sockets_and_logs_of_a_server(name: str) -> None:
+    read = read_manifests({"a.yaml": app(name)})
+    assert [line for line in lines(read) if f"metadata.name: the name {name} is a server's own" in line]
+    assert list(read.held) == [name]
+    assert not read_manifests({"a.yaml": app(f"{name}-2")}).problems
+
+
 def test_an_app_that_is_described_twice_is_held() -> None:
     read = read_manifests({"a.yaml": app() + b"---\n" + app("x", "retain: x"), "b.yaml": app(), "c.yaml": app("x")})
     assert lines(read) == [

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host.nginx_process import serving_workers
 from reconciler.model.plan import Outcome
 from world import World, of
 
@@ -73,7 +74,7 @@ def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
     load.results = [tuple(entry) for entry in json.loads(result.read_text())]
 
 
-VERIFY = {"timeout": "4s", "probes": [{"path": "/", "status": 200}]}
+VERIFY = {"timeout": "6s", "probes": [{"path": "/", "status": 200}]}
 
 
 @pytest.mark.serial
@@ -166,9 +167,12 @@ def test_a_revert_is_a_switch_and_nothing_else(world: World) -> None:
         world.commit({"apps/blog/wsgi.py": slow_app("two")})
         engine.reconcile("test")
         examples.revert(world.config)
+        nginx = int((world.root / "run" / "nginx.pid").read_text())
+        workers = serving_workers(nginx)
         started = time.perf_counter()
         result = of(engine.reconcile("test"), "blog")
         seconds = time.perf_counter() - started
+        assert serving_workers(nginx) == workers, "nginx was reloaded"
     assert world.text("blog.example.com") == "one"
     assert [change.stage.value for change in result.plan.changes if change.needed] == ["vassal"]
     print(f"git revert to live: {seconds:.2f} s with an import of 1.5 s (bar 3.0 s)")

@@ -17,6 +17,8 @@ from reconciler.model.yaml_documents import Path
 
 OWN_PREFIX = "RECONCILER_"
 """The reconciler tells an app about its release in variables that begin so."""
+SERVERS = frozenset({"emperor", "nginx"})
+"""Names of sockets and logs of the servers; an app of such a name would take them."""
 BUNDLE_ENDINGS = (".css", ".js", ".mjs")
 
 Finding = tuple[Path, str]
@@ -61,11 +63,14 @@ def check_manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Every mistake that the types let through."""
     yield from unbuilt_keys(data)
     spec = _mapping(data.get("spec"))
+    app = _mapping(data.get("metadata")).get("name")
+    if app in SERVERS:
+        yield ("metadata", "name"), f"the name {app} is a server's own; choose another one"
     yield from _interpreter(_mapping(spec.get("build")).get("python"))
     yield from _static(_items(spec.get("static")))
     yield from _shared(_items(spec.get("shared")), _items(spec.get("static")))
     yield from _server_names(_items(_mapping(spec.get("nginx")).get("serverNames")))
-    yield from _depends_on(_items(spec.get("dependsOn")), _mapping(data.get("metadata")).get("name"))
+    yield from _depends_on(_items(spec.get("dependsOn")), app)
     yield from _environment(_mapping(spec.get("env")), "env")
     yield from _environment(_mapping(spec.get("secrets")), "secrets")
     for name in _mapping(spec.get("secrets")):
