@@ -124,6 +124,10 @@ class SystemNginx(NginxServer):
             main.unlink(missing_ok=True)
             remove_tree(folder)
 
+    def refuse_without_include(self) -> None:
+        """Raise :class:`HostError` when nginx.conf does not bring the reconciler's file in."""
+        self._replacing_drop_in(self.configuration)
+
     def _test_arguments(self, folder: Path) -> list[str]:
         return ["-c", str(self._home / f"{folder.name}.conf")]
 

@@ -31,6 +31,10 @@ class Unit:
             return pid
         return None
 
+    def known(self) -> bool:
+        """Whether systemd has a file for the unit."""
+        return self._show("LoadState") == "loaded"
+
     def start(self) -> None:
         """Start the unit; raises :class:`HostError` with what systemd says when it does not come up."""
         self._systemctl("start")

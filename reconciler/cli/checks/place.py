@@ -13,6 +13,7 @@ from reconciler.cli.checks.row import Row, fail, ok, warn
 from reconciler.host.daemons import refuse_unusable_root
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.ports import holder_of, listen_address, refuse_taken
+from reconciler.host.system_layout import SystemLayout
 from reconciler.model.errors import ConfigurationError, HostError
 from reconciler.model.stage import RELEASE_DIGITS
 
@@ -35,7 +36,8 @@ def check_place(installation: Installation) -> Iterator[Row]:
     yield _state_folder(layout)
     yield _disk(layout.root)
     yield _socket_paths(layout)
-    yield _port(installation)
+    if not isinstance(layout, SystemLayout):
+        yield _port(installation)
 
 
 def check_configuration_missing(error: ConfigurationError, *, named: bool) -> Row:

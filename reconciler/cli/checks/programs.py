@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from reconciler.cli.checks.row import Row, fail, ok, warn
-from reconciler.host.interpreters import Interpreters, running_interpreter, uv_binary
-from reconciler.host.nginx_binary import capabilities, find_nginx
+from reconciler.host.interpreters import Interpreters, for_every_account, uv_binary
+from reconciler.host.nginx_binary import capabilities, find_nginx, find_system_nginx
 from reconciler.host.processes import run
 from reconciler.host.uwsgi import find_uwsgi
 from reconciler.model.errors import ReconcilerError
@@ -37,14 +37,14 @@ NGINX_LACKS = {
 }
 
 
-def check_programs() -> Iterator[Row]:
-    """One row per program, or several where it lacks something."""
+def check_programs(*, system: bool) -> Iterator[Row]:
+    """One row per program, or several where it lacks something; ``system``: of the system profile."""
     yield _git()
     yield _git_lfs()
     yield _version("uv", lambda: [str(uv_binary()), "--version"])
-    yield from _nginx()
+    yield from _nginx(find_system_nginx if system else find_nginx)
     yield _version("uwsgi", lambda: [str(find_uwsgi()), "--version"])
-    yield _pythons()
+    yield _pythons(for_every_account if system else None)
 
 
 def _git() -> Row:
@@ -62,9 +62,9 @@ def _git_lfs() -> Row:
         return warn("git-lfs", "not installed: apps with source.lfs fail", "apt-get install git-lfs")
 
 
-def _nginx() -> Iterator[Row]:
+def _nginx(find: Callable[[], Path]) -> Iterator[Row]:
     try:
-        binary = find_nginx()
+        binary = find()
         # asked anew: what doctor says must not come from a file that an earlier binary left
         with tempfile.TemporaryDirectory() as folder:
             features = capabilities(binary, Path(folder) / "capabilities.json")
@@ -78,9 +78,12 @@ def _nginx() -> Iterator[Row]:
             yield warn(f"nginx {feature}", meaning, hint)
 
 
-def _pythons() -> Row:
-    running = running_interpreter()
-    interpreters = Interpreters(None)
+def _pythons(usable: Callable[[Path], bool] | None) -> Row:
+    interpreters = Interpreters(None, usable=usable)
+    try:
+        running = interpreters.find(None)
+    except ReconcilerError as error:
+        return fail("python", str(error), error.hint)
     found = {running.version}
     for version in VERSIONS_LOOKED_FOR:
         try:
