@@ -200,6 +200,26 @@ def test_a_repository_that_is_away_for_a_while_is_told_once_and_takes_nothing_do
         wait_for("the new page", serves(world, "back"))
 
 
+def test_a_log_on_a_full_disk_does_not_end_the_agent(world: World) -> None:
+    world.add_app("blog", "first")
+    command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
+    with Path("/dev/full").open("w") as full:
+        agent = subprocess.Popen(
+            command, stdout=full, stderr=full, env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)}
+        )
+    try:
+        link = world.root / "public" / "blog"
+        wait_for("the first release", lambda: link.is_symlink() and serves(world, "first")())
+        world.commit({"apps/blog/wsgi.py": wsgi_app("second")})
+        wait_for("the second release", serves(world, "second"))
+        assert agent.poll() is None
+        agent.terminate()
+        assert agent.wait(END_SECONDS) == 0
+    finally:
+        agent.kill()
+        agent.wait()
+
+
 def test_a_journal_that_cannot_be_written_for_a_while_does_not_end_the_agent(world: World) -> None:
     world.add_app("blog", "here")
     with running(world) as agent:

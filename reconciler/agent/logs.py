@@ -5,15 +5,36 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from contextlib import suppress
+from typing import TextIO, cast
 
 import structlog
 
 from reconciler.model.secret import masked_within
 
 
+class Unfailing:
+    """A stream for logs: a full disk, or a reader that went away, loses lines and ends no pass."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or lose it."""
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or lose it."""
+        with suppress(OSError):
+            self._stream.flush()
+
+
 def configure_logs(level: int = logging.INFO) -> None:
     """Send log lines to standard error; ``level`` is one of :mod:`logging`'s."""
     terminal = sys.stderr.isatty()
+    stream = cast(TextIO, Unfailing(sys.stderr))
     shared: list[structlog.types.Processor] = [
         _without_secrets,
         structlog.contextvars.merge_contextvars,
@@ -27,11 +48,11 @@ def configure_logs(level: int = logging.INFO) -> None:
     structlog.configure(
         processors=[*shared, *tail],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     # APScheduler and watchdog log through the standard library; only what goes wrong is of interest
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     remove = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[remove, *tail]))
     logging.basicConfig(level=logging.ERROR, handlers=[handler])
