@@ -25,6 +25,8 @@ BOOT_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 END_SECONDS = 15.0
 POLL_SECONDS = 0.05
+MEMORY = "/dev/shm"
+ROOM_BYTES = 4 * 1024**3
 REBOOT_STATUS = 133
 """What nspawn ends with under ``--keep-unit`` when the system inside wants to be started again."""
 ENVIRONMENT = {
@@ -112,7 +114,9 @@ class Container:
     ) -> Ended:
         """Run a command inside, as root unless ``user`` is another account."""
         words = [] if user is None else ["runuser", "-u", user, "--"]
-        whole = [*self.entering("--all"), "env", "-i", *_assigned({**ENVIRONMENT, **(env or {})}), *words, *command]
+        home = {} if user is None else {"HOME": "/"}
+        variables = [f"{name}={value}" for name, value in {**ENVIRONMENT, **home, **(env or {})}.items()]
+        whole = [*self.entering("--all"), "env", "-i", *variables, *words, *command]
         done = subprocess.run(
             whole, input=stdin, capture_output=True, text=True, errors="replace", timeout=seconds, check=False
         )
@@ -172,7 +176,7 @@ class Container:
 @contextmanager
 def booted(image: Path, binds: Mapping[Path, str]) -> Iterator[Container]:
     """A container over ``image``; ``binds`` are folders of this machine that it sees at other paths, to read."""
-    folder = Path(tempfile.mkdtemp(prefix="reconciler-system-"))
+    folder = Path(tempfile.mkdtemp(prefix="reconciler-system-", dir=_place()))
     for name in ("changes", "work", "root"):
         (folder / name).mkdir()
     (folder / "root").chmod(0o755)
@@ -186,6 +190,14 @@ def booted(image: Path, binds: Mapping[Path, str]) -> Iterator[Container]:
         container.end()
         shutil.rmtree(folder, ignore_errors=True)
         _forget(container.name)
+
+
+def _place() -> str | None:
+    """A file system in memory, where flushing costs nothing, if there is one with room; else the usual place."""
+    with suppress(OSError):
+        if shutil.disk_usage(MEMORY).free > ROOM_BYTES:
+            return MEMORY
+    return None
 
 
 def wait_for(what: str, find: Callable[[], Found | None], seconds: float, *, every: float = POLL_SECONDS) -> Found:
@@ -219,10 +231,6 @@ def _below(pid: int) -> Iterator[int]:
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
             yield int(child)
             yield from _below(int(child))
-
-
-def _assigned(values: Mapping[str, str]) -> Sequence[str]:
-    return [f"{name}={value}" for name, value in values.items()]
 
 
 def _forget(name: str) -> None:

@@ -23,8 +23,9 @@ from reconciler.agent.watching import local_folder, start_watching, stop_watchin
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import PassResult
-from reconciler.host.interruption import Interrupted, forget_interruption, interrupt
+from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal
+from reconciler.host.notifying import ServiceManager
 from reconciler.model.errors import ReconcilerError
 
 SETTLE_SECONDS = 0.1
@@ -45,6 +46,7 @@ class Agent:
     queue: TriggerQueue = field(default_factory=TriggerQueue)
     telling: Telling = field(default_factory=Telling)
     waiting: Waiting = field(default_factory=Waiting)
+    service: ServiceManager = field(default_factory=ServiceManager)
     _ended: threading.Event = field(default_factory=threading.Event)
     _signals: tuple[socket.socket, ...] = ()
 
@@ -69,9 +71,12 @@ class Agent:
         control.start()
         log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
         self.queue.put("start")
+        self.service.ready()
         try:
-            while (trigger := self.queue.take(SETTLE_SECONDS)) is not None:
-                self._pass(trigger)
+            while (trigger := self.queue.take(SETTLE_SECONDS, self.service)) is not None:
+                # looked at wherever the pass waits for a program or an answer
+                with giving_way(self.service.goes_on):
+                    self._pass(trigger)
         except Interrupted:
             log.info("pass_interrupted", note="the next agent carries on")
         finally:
@@ -128,6 +133,7 @@ class Agent:
         return dict.fromkeys(ENDING, self._wind_down)
 
     def _wind_down(self) -> None:
+        self.service.ending()
         self.queue.close()
         if self._ended.wait(FINISH_SECONDS):
             return

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+from reconciler.host.notifying import ServiceManager
+
 BURST_SECONDS = 3.0
 """A commit that comes so soon after work on an earlier one began may be one of many."""
 QUIET_SECONDS = 1.0
@@ -63,15 +65,18 @@ class TriggerQueue:
         """Whether the agent is ending."""
         return self._closed
 
-    def take(self, settle_seconds: float = 0.0) -> str | None:
+    def take(self, settle_seconds: float = 0.0, service: ServiceManager | None = None) -> str | None:
         """Wait for a trigger and return all that wait, joined by ``+``; ``None`` when the agent ends.
 
-        ``settle_seconds`` lets the file events of one change end before the pass begins.
+        ``settle_seconds`` lets the file events of one change end before the pass begins. ``service`` is told that the
+        agent goes on, however long nothing comes.
         """
         with self._condition:
             while not self._closed:
+                if service is not None:
+                    service.goes_on()
                 if not self._waiting:
-                    self._condition.wait()
+                    self._condition.wait(None if service is None else service.beat_seconds)
                 elif (wait := self._begin(settle_seconds) - time.monotonic()) > 0:
                     self._condition.wait(wait)
                 else:

@@ -24,6 +24,7 @@ from reconciler.model.errors import ReconcilerError, UsageError
 COMMANDS = {
     "demo": "reconciler.cli.agent_commands:demo",
     "init": "reconciler.cli.commands.init:command",
+    "bootstrap": "reconciler.cli.commands.bootstrap:command",
     "run": "reconciler.cli.agent_commands:run",
     "once": "reconciler.cli.commands.once:command",
     "plan": "reconciler.cli.commands.plan:command",

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from reconciler.agent.agent import Agent
 from reconciler.agent.logs import configure_logs
 from reconciler.cli.wiring import Installation
 from reconciler.host.locking import AGENT, state_lock
+from reconciler.host.notifying import ServiceManager
 
 
 def command(configuration: Path | None) -> int:
     """Reconcile until SIGTERM or SIGINT; returns the exit status."""
     configure_logs()
+    service = ServiceManager.of(os.environ)
     installation = Installation.load(configuration)
     installation.layout.create()
     with state_lock(installation.layout, AGENT), installation.engine() as engine:
-        Agent(engine, installation.host_name).run()
+        Agent(engine, installation.host_name, service=service).run()
     return 0
