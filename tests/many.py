@@ -14,7 +14,7 @@ from reconciler.engine.engine import Engine
 from reconciler.engine.reading import Reader
 from reconciler.engine.recording import record_verified
 from reconciler.host.files import write_whole
-from reconciler.host.releases import switch, write_vassal
+from reconciler.host.releases import lay_out_release, switch, write_vassal
 from reconciler.model.plan import AppPlan
 from reconciler.model.stage import STORED, StageName
 from reconciler.stages.vassal import vassal_of
@@ -90,6 +90,14 @@ def _put_in_place(engine: Engine, app: DesiredApp, revision: str) -> None:
         vassal_of(app.name, vassal.as_applied()),
         vassal.files[f"{app.name}.ini"],
         vassal.files[f"{app.name}.env"],
+    )
+    lay_out_release(
+        layout,
+        app.name,
+        app.release,
+        web=layout.socket(vassal_of(app.name, vassal.as_applied()), "web"),
+        static=layout.output(StageName.STATIC, app.digests[StageName.STATIC]),
+        folder=layout.output(StageName.SOURCE, app.digests[StageName.SOURCE]),
     )
     switch(layout, app.name, app.release)
     record_verified(engine.journal, app, revision, AppPlan(app.name), 0.0)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.engine.status import iso_time
 from reconciler.host.open_sockets import listening_sockets
 from reconciler.model.condition import (
     ConditionReason,
@@ -19,6 +18,7 @@ from reconciler.model.condition import (
     condition_of,
     conditions_of,
 )
+from reconciler.model.times import iso_time
 
 WELL = Standing(release="r2", revision="1a2b3c4d", linked="r2", listening=True)
 READY, RECONCILED, DRIFTED = ConditionType.READY, ConditionType.RECONCILED, ConditionType.DRIFTED

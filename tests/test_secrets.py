@@ -179,6 +179,8 @@ def test_drift_of_a_secret_is_seen_told_and_healed_without_its_value(world: Worl
         assert not traces(str(healed)), name
         assert ran(healed) == {"vassal"}
         assert file.read_text() == good
+        # the same file again and again would be held
+        assert reconciler("-c", str(world.agent_file), "retry", "blog").status == 0
     file.unlink()
     world.once()
     assert file.read_text() == good

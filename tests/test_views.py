@@ -17,7 +17,7 @@ from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.condition import REASON_DOCUMENTATION, TYPE_DOCUMENTATION, ConditionReason, ConditionType
 from reconciler.model.errors import ManifestError, Problem, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change, Outcome
-from reconciler.model.stage import Action, AppliedStage, DifferenceKind, Reason, StageName
+from reconciler.model.stage import Action, AppliedStage, Difference, DifferenceKind, Reason, StageName
 
 COMMIT = "1a2b3c4d5e6f7081920a1b2c3d4e5f60718293a4"
 SITE_DIFF = "--- a/blog.conf\n+++ b/blog.conf\n@@ -1 +1 @@\n-client_max_body_size 1m;\n+client_max_body_size 8m;"
@@ -184,8 +184,12 @@ def test_plain_tables_are_aligned_and_neither_wrapped_nor_cut() -> None:
 
 def test_drift_prints_each_difference_and_counts_them() -> None:
     rows = (
-        Drift("blog", StageName.NGINX, "/v/blog.conf", DifferenceKind.MODIFIED, SITE_DIFF),
-        Drift("blog", StageName.VASSAL, "/v/public/blog", DifferenceKind.MISSING, "--- /v/public/blog\n-link"),
+        Drift("blog", StageName.NGINX, Difference("/v/blog.conf", DifferenceKind.MODIFIED, SITE_DIFF)),
+        Drift(
+            "blog",
+            StageName.VASSAL,
+            Difference("/v/public/blog", DifferenceKind.MISSING, "--- /v/public/blog\n-link"),
+        ),
     )
     shown = text(drift_lines(rows, 4))
     assert "! blog nginx  /v/blog.conf was modified\n    --- a/blog.conf" in shown

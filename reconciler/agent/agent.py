@@ -69,6 +69,7 @@ class Agent:
         watcher = start_watching(self.queue.put, self._repositories(), self._folders())
         control = ControlServer(self, self.engine.host.layout.control)
         control.start()
+        self.engine.surveying.listener = self.telling.tell_drift
         log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
         self.queue.put("start")
         self.service.ready()

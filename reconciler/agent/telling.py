@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from reconciler.engine.drifting import DriftNews, Response
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
@@ -46,6 +47,14 @@ class Telling:
             }
         if not news and result.error is None:
             self._tell_quiet(log, result)
+
+    def tell_drift(self, news: DriftNews) -> None:
+        """A drift that was found for the first time, or is worth a reminder; in the middle of a pass."""
+        log = structlog.get_logger().bind(app=news.app, **news.detail, note=news.message)
+        if news.response is Response.HELD:
+            log.warning("drift_held")
+        else:
+            log.warning("app_drifted")
 
     def tell_failed(self, error: ReconcilerError, trigger: str) -> None:
         """A pass that could not come to its end."""

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.cli.views.once import urls_of
+from reconciler.engine.drifting import DRIFT_EVENTS
 from reconciler.engine.known_apps import require_known
-from reconciler.engine.status import AppStatus, iso_time, read_status
+from reconciler.engine.status import AppStatus, read_status
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.model.condition import ConditionReason, ConditionType
 from reconciler.model.errors import ReconcilerError, UsageError
 from reconciler.model.plan import Outcome
+from reconciler.model.times import iso_time
 
 if TYPE_CHECKING:
     from reconciler.cli.wiring import Installation
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 EVENTS_READ = 200
 FAILED = "failed"
-NO_CHANGE = frozenset({FAILED, "suspended", "resumed"})
+NO_CHANGE = frozenset({FAILED, "suspended", "resumed", *DRIFT_EVENTS})
 """Events after which what serves is what served before."""
 
 

@@ -5,21 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.hooks import Hooks
 from reconciler.engine.progress import Progress
 from reconciler.engine.recording import without_secrets
+from reconciler.engine.restoring import Damage, set_aside, take_stock
 from reconciler.engine.switching import Switch
+from reconciler.host.contents import Contents
 from reconciler.host.interruption import Interrupted, Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.journal import Journal, ReleaseState
 from reconciler.host.old_assets import keep_assets
 from reconciler.host.services import Host
 from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
-from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.stage import STORED, AppliedStage, DifferenceKind, StageName
 from reconciler.stages import STAGES, Stage, Work
+from reconciler.stages.vassal import vassal_of
 
 HISTORY_READ = 5_000
 """How many verified attempts for one app are looked through."""
@@ -37,6 +40,7 @@ class Applying:
     app: DesiredApp
     plan: AppPlan
     applied: Mapping[StageName, AppliedStage]
+    contents: Contents
     seconds: dict[StageName, float] = field(default_factory=dict)
     hooks: Hooks | None = None
 
@@ -50,14 +54,15 @@ class Applying:
             change = self.plan.change(stage.name)
             if stage.name in STORED and change.needed:
                 with self.timed(change):
-                    self._run(stage)
+                    self._make(stage, change)
                     desired = self.app.stage(stage.name)
                     self.journal.record_output(stage.name, desired.inputs.key, desired.digest, time.time())
         nginx, vassal = self.plan.change(StageName.NGINX), self.plan.change(StageName.VASSAL)
         if nginx.needed:
             with self.timed(nginx, ends=vassal.needed):
                 self._run(self._stage(StageName.NGINX))
-        if not (nginx.needed or vassal.needed):
+        healed = any(change.heals for change in self.plan.changes)
+        if not (nginx.needed or vassal.needed or healed):
             verified()
             return
         say = self._say(StageName.VASSAL)
@@ -65,7 +70,7 @@ class Applying:
         switch = Switch(self.host, self.app, self.applied, say, self.hooks)
         if vassal.needed:
             with self.timed(vassal, ends=False):
-                switch.start_candidate(lambda: self._run(self._stage(StageName.VASSAL)))
+                switch.start_candidate(self._start)
         # once traffic moves, the attempt ends as it would without a newer commit
         self._keep_assets()
         with to_the_end(), self.timed(vassal if vassal.needed else nginx, begins=False):
@@ -91,11 +96,33 @@ class Applying:
         except OSError as error:
             self._say(StageName.STATIC)(f"old assets cannot be kept: {error}")
 
-    def _run(self, stage: Stage) -> None:
+    def _make(self, stage: Stage, change: Change) -> None:
+        """Make an output of the store; one that is damaged is put right."""
+        damage = take_stock(self.host.layout, self.contents, self.app.name, change)
+        if not damage.done:
+            self._run(stage, damage)
+            self.contents.made(stage.name, change.digest)
+
+    def _start(self) -> None:
+        """Write the vassal; one that runs already loads what was put back in the store."""
+        heals = self.plan.change(StageName.VASSAL).heals
+        set_aside(self.host.layout, self.app.name, [d for d in heals if d.kind is DifferenceKind.EXTRA])
+        self._run(self._stage(StageName.VASSAL))
+        restored = [self.plan.change(name) for name in (StageName.SOURCE, StageName.BUILD)]
+        before = self.applied.get(StageName.VASSAL)
+        if before is None or before.digest != self.app.stage(StageName.VASSAL).digest:
+            return
+        if any(change.needed for change in restored):
+            self.host.emperor.reload(vassal_of(self.app.name, before))
+
+    def _run(self, stage: Stage, damage: Damage | None = None) -> None:
         desired = self.app.stage(stage.name)
         facts = self.app.facts
+        work = Work(facts, desired, self._say(stage.name))
+        if damage is not None:
+            work = replace(work, replace=damage.replace, damaged=damage.damaged)
         try:
-            stage.apply(Work(facts, desired, self._say(stage.name)))
+            stage.apply(work)
         except CommandFailed as error:
             raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
         except OSError as error:

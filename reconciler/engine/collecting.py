@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.keeping import Kept, kept_for
 from reconciler.engine.retention import Budget, Footprint, Output, Retained, within_budget
+from reconciler.host.contents import forget_indexes
 from reconciler.host.files import TEMPORARY_PREFIX, remove_tree
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.host.layout import Layout
@@ -127,6 +128,7 @@ class Collecting:
                 if (stage, entry.name) not in names and not entry.name.startswith(TEMPORARY_PREFIX):
                     remove_tree(entry)
                     removed += 1
+        forget_indexes(self.layout)
         return removed
 
     def _prune_releases(self, kept: Collection[tuple[str, str]]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.applying import Applying
 from reconciler.engine.collecting import Collected, Collecting
+from reconciler.engine.drifting import Drifting
 from reconciler.engine.ordering import in_order
 from reconciler.engine.planning import SUSPENDED_BY_MANIFEST, AppliedApps, Planning, suspended
 from reconciler.engine.polling import Polled
@@ -19,6 +20,7 @@ from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.rotating import Rotating
 from reconciler.engine.settled import Settling, settled_by
 from reconciler.engine.superseding import News, Silent, Superseding
+from reconciler.engine.surveying import Surveying
 from reconciler.engine.sweeping import sweep
 from reconciler.host.interruption import Superseded, giving_way
 from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord, SuspensionRecord
@@ -44,6 +46,7 @@ class Engine:
     reader: Reader
     progress: Progress = field(default_factory=Silence)
     observer: Observer = field(init=False)
+    surveying: Surveying = field(init=False)
     _settling: Settling = field(init=False)
     _collecting: Collecting = field(init=False)
     _rotating: Rotating = field(init=False)
@@ -56,6 +59,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
+        self.surveying = Surveying(self.observer, Drifting(self.journal))
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
         self._rotating = Rotating(self.host.layout.logs)
         self._collecting = Collecting(self.host.layout, self.journal, self.reader.configuration.store)
@@ -64,6 +68,7 @@ class Engine:
         """What a pass would do and why; changes nothing that serves or that is recorded."""
         started = time.monotonic()
         self._load()
+        self.surveying.scan(self._known)
         desired = self.reader.read(self._known, self._outputs, revision)
         results = self._planning(desired).plan(app)
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
@@ -75,8 +80,10 @@ class Engine:
         """
         started, began = time.time(), time.monotonic()
         self._load()
+        drift = self.surveying.begin(trigger, self._known)
         ahead: Polled = {}
-        if app is None and self.reader.fresh and not self._collecting.due and not self._suspensions:
+        quiet = not (self._collecting.due or self._suspensions or self.surveying.drifting.unsettled)
+        if app is None and self.reader.fresh and quiet:
             ahead, settled = self._settling.look(self._known, self._records, self.observer)
             if settled is not None:
                 revision, results = settled
@@ -87,6 +94,7 @@ class Engine:
         except ReconcilerError as error:
             return self._unreadable(trigger, error, started)
         planned = self._planning(desired).plan(app, alone=True)
+        drift += self.surveying.note(planned, desired, self._known)
         work = [result for result in planned if result.outcome is Outcome.CHANGED]
         if work:
             self._settling.remember(None)
@@ -99,10 +107,13 @@ class Engine:
             self._forget_unasked(desired)
             if superseding.newest is desired:
                 self._settling.remember(settled_by(desired, results, self.reader.configuration.repository.branch))
+        if work:
+            self.observer.contents.save()
         collected = self._collect(superseding.newest) if work or self._collecting.due else Collected()
         self._remember_errors(results)
         problems = (*problems, *collected.problems, *self._collecting.problems)
-        return self._finish(trigger, started, began, PassResult(desired.revision, results, problems, collected.notes))
+        result = PassResult(desired.revision, results, problems, collected.notes, drift=drift)
+        return self._finish(trigger, started, began, result)
 
     def _finish(self, trigger: str, started: float, began: float, result: PassResult) -> PassResult:
         sentences = "; ".join(result.problems) or None
@@ -124,6 +135,7 @@ class Engine:
             self._records = self.journal.apps()
             self._irreversible = self.journal.last_irreversible_hooks()
             self._suspensions = self.journal.suspensions()
+            self.surveying.drifting.load()
             self._journal_version = version
 
     def _planning(self, desired: Desired) -> Planning:
@@ -137,6 +149,7 @@ class Engine:
             self.journal,
             self._irreversible,
             self._suspensions,
+            self.surveying.drifting,
         )
 
     # doing
@@ -195,13 +208,22 @@ class Engine:
 
     def _apply(self, result: AppResult, desired: Desired) -> AppResult:
         app = desired.apps[result.app]
-        applying = Applying(self.host, self.journal, self.progress, app, result.plan, self._known.get(app.name, {}))
+        applying = Applying(
+            self.host,
+            self.journal,
+            self.progress,
+            app,
+            result.plan,
+            self._known.get(app.name, {}),
+            self.observer.contents,
+        )
         began = time.monotonic()
 
         def verified() -> None:
             record_verified(
                 self.journal, app, desired.revision, result.plan, time.monotonic() - began, applying.hooks_detail
             )
+            self.surveying.healed(app, result.plan)
 
         try:
             applying.apply(verified)

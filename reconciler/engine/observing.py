@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.drifting import hold_nothing
 from reconciler.host.observing import Observer
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, StagePlanning, plan_app
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedStage, Difference, StageName
 from reconciler.stages import STAGES
 
 
@@ -19,11 +20,15 @@ def plan_of(
     *,
     forced: bool = False,
     drift: DriftPolicy | None = None,
+    held: Callable[[StageName, Difference], bool] = hold_nothing,
 ) -> AppPlan:
-    """Look at every stage of an app, and plan what has to change; ``drift`` takes the place of ``spec.drift``."""
+    """Look at every stage of an app, and plan what has to change; ``drift`` takes the place of ``spec.drift``.
+
+    Differences that are ``held`` are left as they are.
+    """
     planning = []
     for stage in STAGES:
         desired = app.stage(stage.name)
         before = applied.get(stage.name)
         planning.append(StagePlanning(desired, before, stage.observe(app.name, before, desired.digest, observer)))
-    return plan_app(app.name, planning, drift=drift or app.manifest.spec.drift, forced=forced)
+    return plan_app(app.name, planning, drift=drift or app.manifest.spec.drift, forced=forced, held=held)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.engine.drifting import Drifting, held_note, hold_nothing
 from reconciler.engine.hooks import crosses
 from reconciler.engine.observing import plan_of
 from reconciler.engine.ordering import hold_back
@@ -20,7 +21,7 @@ from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
-from reconciler.model.stage import AppliedStage, StageName, release_of
+from reconciler.model.stage import AppliedStage, Difference, StageName, release_of
 
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
@@ -45,6 +46,7 @@ class Planning:
     journal: Journal
     irreversible: Mapping[str, HookRecord] = field(default_factory=dict)
     suspensions: Mapping[str, SuspensionRecord] = field(default_factory=dict)
+    drifting: Drifting | None = None
 
     def plan(self, only: str | None, *, alone: bool = False) -> list[AppResult]:
         """The result of every app as planned, in the order of names; ``only`` leaves the others out.
@@ -68,14 +70,14 @@ class Planning:
         record = self.records.get(app.name)
         result = AppResult(app.name, Outcome.UNCHANGED, AppPlan(app.name), app.commit, app.release)
         try:
-            plan = plan_of(app, applied, self.observer, drift=self._healing(app))
+            plan = plan_of(app, applied, self.observer, drift=self._healing(app), held=self._held(app))
         except (ReconcilerError, OSError) as error:
             return result.failed(as_reconciler_error(error))
         result = replace(result, plan=plan)
         if (why := suspended(app, self.suspensions)) is not None:
             return replace(result, outcome=Outcome.SUSPENDED, note=why)
         if not plan.needed:
-            return result
+            return replace(result, note=held_note(plan))
         if record is not None and record.quarantined_key == quarantine_key(app):
             before = StageFailed(
                 record.quarantined_error or "it failed before",
@@ -83,6 +85,12 @@ class Planning:
             )
             return replace(result, outcome=Outcome.QUARANTINED, error=before)
         return replace(result, outcome=Outcome.CHANGED, note=self._note(app, plan))
+
+    def _held(self, app: DesiredApp) -> Callable[[StageName, Difference], bool]:
+        """Which drift is not healed for a while, because it came back too often."""
+        if self.drifting is None:
+            return hold_nothing
+        return self.drifting.holding(app.name, lambda: quarantine_key(app))
 
     def _healing(self, app: DesiredApp) -> DriftPolicy | None:
         """Drift that the reconciler made itself is put right whatever the policy: a release that it left in place."""
@@ -93,13 +101,13 @@ class Planning:
         return DriftPolicy.HEAL if crosses(self.journal, app.name, release_of(vassal.digest), hook) else None
 
     def _note(self, app: DesiredApp, plan: AppPlan) -> str | None:
-        """What a person should know who asks for a release from before an irreversible hook."""
+        """What a person should know: of held drift, or who asks for a release from before an irreversible hook."""
         hook = self.irreversible.get(app.name)
         if hook is None or not plan.change(StageName.VASSAL).needed:
-            return None
+            return held_note(plan)
         tried = self.journal.attempted_at(app.name, app.release) is not None
         if not tried or not crosses(self.journal, app.name, app.release, hook):
-            return None
+            return held_note(plan)
         return (
             f"goes back to before the irreversible hook `{shown_command(hook.command)}` of release {hook.release}: "
             "what it did stays"

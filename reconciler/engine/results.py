@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from reconciler.engine.drifting import DriftNews
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import AppPlan, Change, Outcome
 from reconciler.model.stage import Action, StageName
@@ -63,7 +64,7 @@ class PassResult:
     """One pass over all apps of this host.
 
     ``problems`` are sentences about the config repository and the host as a whole, ``notes`` those that are worth
-    telling and no problem.
+    telling and no problem. ``drift`` is what was found for the first time, or is worth a reminder.
     """
 
     revision: str
@@ -72,6 +73,7 @@ class PassResult:
     notes: tuple[str, ...] = ()
     error: ReconcilerError | None = None
     seconds: float = 0.0
+    drift: tuple[DriftNews, ...] = ()
 
     @property
     def outcomes(self) -> Mapping[str, int]:
@@ -96,6 +98,7 @@ class PassResult:
             "apps": [app.as_json(with_diff=with_diff) for app in self.apps],
             "problems": list(self.problems),
             "notes": list(self.notes),
+            "drift": [{"app": news.app, **news.detail} for news in self.drift],
             "error": None if self.error is None else str(self.error),
             "seconds": round(self.seconds, 3),
         }

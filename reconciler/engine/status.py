@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from reconciler.engine.drift import drift_of
-from reconciler.host.journal import AppRecord, Journal, PassRecord, SuspensionRecord
+from reconciler.engine.drifting import held_sentence
+from reconciler.host.journal import AppRecord, DriftRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.layout import Layout
 from reconciler.host.locking import AGENT, Holder, holder_of
 from reconciler.host.observing import Observer
 from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.releases import public_release
 from reconciler.model.condition import Condition, ConditionType, Standing, condition_of, conditions_of
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.drift import is_held
+from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.times import iso_time
 from reconciler.stages.vassal import vassal_of
 
 Applied = Mapping[StageName, AppliedStage]
@@ -105,6 +108,7 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
     applied, records, last = journal.applied(), journal.apps(), journal.last_pass()
     observer, listening, suspensions = Observer(layout), listening_sockets(), journal.suspensions()
     nginx, emperor = (_answers(path, listening) for path in (layout.nginx_control, layout.emperor_stats))
+    drift = [record for record in journal.drift() if record.gone is None]
     apps = [
         _status(
             records.get(app, AppRecord(app)),
@@ -114,6 +118,7 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
             nginx,
             last,
             suspensions.get(app),
+            [record for record in drift if record.app == app],
         )
         for app in sorted({*records, *applied})
     ]
@@ -130,7 +135,13 @@ def _status(
     nginx: bool,
     last: PassRecord | None,
     suspension: SuspensionRecord | None,
+    known: Sequence[DriftRecord],
 ) -> AppStatus:
+    now = time.time()
+    held = [drift.path for drift in known if drift.held is not None and is_held(drift.healed, drift.held, now)]
+    seen = {drift.path for drift in drift_of(record.app, applied, observer)}
+    # the content of the store is not looked at here: what the last scan found is known
+    seen |= {drift.path for drift in known if drift.stage in STORED}
     # a pass that could read the config repository says how many apps had which outcome
     by_operator = [suspension.sentence] if suspension is not None else []
     reasons = ([record.suspended_reason] if record.suspended_reason else []) + by_operator
@@ -146,7 +157,8 @@ def _status(
         suspended_reason="; ".join(reasons) or None,
         waiting_reason=record.waiting_reason,
         unreadable=unreadable,
-        differences=sum(1 for _ in drift_of(record.app, applied, observer)),
+        differences=len(seen),
+        held=held_sentence(record.app, held) if held else None,
     )
     return AppStatus(
         record.app,
@@ -169,10 +181,3 @@ def _listens(app: str, applied: Applied, layout: Layout, listening: frozenset[st
 def _answers(socket: Path, listening: frozenset[str] | None) -> bool:
     """Whether a process listens on a socket; where the kernel does not tell, whether the socket is there."""
     return socket.is_socket() and (listening is None or str(socket) in listening)
-
-
-def iso_time(seconds: float | None) -> str | None:
-    """A time as ISO 8601 in UTC, to the second, such as ``2024-05-01T12:00:00Z``."""
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

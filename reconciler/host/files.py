@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import stat
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TEMPORARY_PREFIX = ".tmp-"
+AT_FDCWD = -100
+RENAME_EXCHANGE = 2
 
 
 def temporary_sibling(path: Path) -> Path:
@@ -80,7 +83,7 @@ def _has(path: Path, data: bytes, mode: int, owner: tuple[int, int] | None) -> b
         return (
             stat.S_ISREG(status.st_mode)
             and stat.S_IMODE(status.st_mode) == mode
-            and (owner is None or (status.st_uid, status.st_gid) == owner)
+            and (status.st_uid, status.st_gid)[: 2 if owner else 1] == (owner or (os.geteuid(),))
             and status.st_size == len(data)
             and path.read_bytes() == data
         )
@@ -104,9 +107,17 @@ def replace_link(link: Path, target: str) -> bool:
     return True
 
 
-def publish_folder(built: Path, final: Path) -> None:
-    """Flush everything in ``built`` and rename it to ``final``; an equal output that is already there wins."""
+def publish_folder(built: Path, final: Path, *, replace: bool = False) -> None:
+    """Flush everything in ``built`` and rename it to ``final``; an equal output that is already there wins.
+
+    With ``replace`` the new one wins: the two change places in one instant, and the old one is removed.
+    """
     flush_tree(built)
+    if replace and final.is_dir():
+        exchange(built, final)
+        flush_folder(final.parent)
+        remove_tree(built)
+        return
     try:
         built.rename(final)
     except OSError:
@@ -115,6 +126,20 @@ def publish_folder(built: Path, final: Path) -> None:
         remove_tree(built)
         return
     flush_folder(final.parent)
+
+
+def exchange(one: Path, other: Path) -> None:
+    """Let two files or folders of one file system change places; in one step where the file system can."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return
+    number = ctypes.get_errno()
+    if number not in (errno.EINVAL, errno.ENOSYS):
+        raise OSError(number, os.strerror(number), str(other))
+    between = temporary_sibling(other)
+    other.rename(between)
+    one.rename(other)
+    between.rename(one)
 
 
 def flush_tree(root: Path) -> None:
@@ -135,14 +160,17 @@ def _syncfs(descriptor: int) -> None:
 
 
 @contextlib.contextmanager
-def building(final: Path) -> Iterator[Path]:
-    """A temporary folder that is renamed to ``final`` when the block ends well, and removed when it does not."""
+def building(final: Path, *, replace: bool = False) -> Iterator[Path]:
+    """A temporary folder that is renamed to ``final`` when the block ends well, and removed when it does not.
+
+    What is at ``final`` already stays, unless ``replace`` says that it is damaged.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_sibling(final)
     temporary.mkdir(mode=0o755)
     try:
         yield temporary
-        publish_folder(temporary, final)
+        publish_folder(temporary, final, replace=replace)
     finally:
         if temporary.exists():
             remove_tree(temporary)

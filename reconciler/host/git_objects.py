@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 
 from reconciler.host.git_commands import local
-from reconciler.model.errors import CommandFailed
+from reconciler.model.errors import CommandFailed, RepositoryUnreachable
 
 Kind = Literal["blob", "tree", "commit"]
 
@@ -149,3 +149,17 @@ def _entry(line: str) -> TreeEntry:
     details, _, path = line.partition("\t")
     mode, kind, object_id = details.split()
     return TreeEntry(path, mode, cast(Kind, kind), object_id)
+
+
+def blob_of_tree(mirrors: Path, tree: str, path: str) -> bytes | None:
+    """The content of a file of a tree, from whichever of the ``mirrors`` has the tree; ``None`` when none has."""
+    try:
+        folders = sorted(entry for entry in mirrors.iterdir() if (entry / "objects").is_dir())
+    except FileNotFoundError:
+        return None
+    for mirror in folders:
+        try:
+            return local(mirror, ("cat-file", "blob", f"{tree}:{path}"))
+        except (CommandFailed, RepositoryUnreachable):
+            continue
+    return None

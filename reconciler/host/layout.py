@@ -48,6 +48,15 @@ class Layout:
         return self.store / stage / digest[:OUTPUT_DIGITS]
 
     @property
+    def indexes(self) -> Path:
+        """What the files of every output were when it was made; a cache, made anew where it is missing."""
+        return self.store / "index"
+
+    def set_aside(self, app: str) -> Path:
+        """Files that nobody applied, taken out of the app's release; a folder for each time."""
+        return self.root / "set-aside" / app
+
+    @property
     def public(self) -> Path:
         """One link per app, to the release that serves."""
         return self.root / "public"

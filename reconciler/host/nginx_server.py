@@ -107,6 +107,10 @@ class NginxServer(ABC):
         wanted[self.configuration] = self._main(changes)
         before = {path: content_of(path) for path in wanted}
         different = {path: content for path, content in wanted.items() if before[path] != content}
+        for path, content in wanted.items():
+            if content is not None and path not in different:
+                # what nginx reads is the same: only mode or owner may be another
+                write_whole(path, content, mode=self._mode_of(path))
         if not different and self.current():
             return False
         self._before_change(different)
@@ -167,8 +171,10 @@ class NginxServer(ABC):
             if content is None:
                 path.unlink(missing_ok=True)
             else:
-                mode = CONFIGURATION_MODE if path == self.configuration else SITE_MODE
-                write_whole(path, content, mode=mode)
+                write_whole(path, content, mode=self._mode_of(path))
+
+    def _mode_of(self, path: Path) -> int:
+        return CONFIGURATION_MODE if path == self.configuration else SITE_MODE
 
     def _make_live(self) -> None:
         """Start or reload nginx, and return when only processes that read the files on disk take requests."""

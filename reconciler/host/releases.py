@@ -24,9 +24,18 @@ def lay_out_release(layout: Layout, app: str, release: str, *, web: Path, static
     home = layout.release(app, release)
     home.mkdir(parents=True, exist_ok=True)
     for name, target in (("web", web), ("static", static), ("app", folder)):
-        # relative, so that a state folder can be moved as a whole; what lies elsewhere does not move with it
-        inside = target.is_relative_to(layout.root)
-        replace_link(home / name, os.path.relpath(target, home) if inside else str(target))
+        replace_link(home / name, link_text(layout, target))
+
+
+def link_text(layout: Layout, target: Path) -> str:
+    """What a link in the folder of a release holds to lead to ``target``.
+
+    Relative, so that a state folder can be moved as a whole; what lies elsewhere does not move with it.
+    """
+    if not target.is_relative_to(layout.root):
+        return str(target)
+    # three folders up from releases/<app>/<release>; `os.path.relpath` costs ten times as much
+    return f"../../../{str(target)[len(str(layout.root)) + 1 :]}"
 
 
 def write_vassal(layout: Layout, vassal: str, ini: str, environment: str, account: Account | None = None) -> None:

@@ -6,7 +6,9 @@ import os
 from array import array
 from pathlib import Path
 
+from reconciler.host.contents import Contents
 from reconciler.host.layout import Layout
+from reconciler.host.owners import folder_changed_at
 from reconciler.model.stage import AppliedStage, Difference, DifferenceKind, Observation, StageName
 
 WHOLE = {StageName.BUILD: "environment/bin/python"}
@@ -23,13 +25,19 @@ def output_is_whole(layout: Layout, stage: StageName, digest: str) -> bool:
 
 
 def observe_output(
-    stage: StageName, applied: AppliedStage | None, desired_digest: str, layout: Layout
+    stage: StageName, applied: AppliedStage | None, desired_digest: str, layout: Layout, contents: Contents
 ) -> Observation:
-    """What is there of a stored output; an applied one that is gone is drift."""
+    """What is there of a stored output; that an applied one is gone is drift, and what the last scan found in it.
+
+    One that git asks for again after a while counts as missing when it is not as it was made.
+    """
     exists = output_is_whole(layout, stage, desired_digest)
-    if applied is None or (exists and applied.digest == desired_digest):
-        return Observation(exists)
-    if output_is_whole(layout, stage, applied.digest):
+    if applied is not None and applied.digest == desired_digest:
+        if not exists:
+            return Observation(exists, (missing(layout.output(stage, applied.digest)),))
+        return Observation(exists, contents.differences(stage, desired_digest))
+    exists = exists and contents.is_sound(stage, desired_digest)
+    if applied is None or output_is_whole(layout, stage, applied.digest):
         return Observation(exists)
     return Observation(exists, (missing(layout.output(stage, applied.digest)),))
 
@@ -63,4 +71,5 @@ def disk_usage(folder: Path) -> tuple[int, array[int], array[int]]:
 
 def missing(path: Path) -> Difference:
     """The difference of something that is not there any more."""
-    return Difference(str(path), DifferenceKind.MISSING, f"--- {path}\n+++ /dev/null\n(it is gone)")
+    return Difference(str(path), DifferenceKind.MISSING, f"--- {path}\n+++ /dev/null\n(it is gone)",
+                      changed_at=folder_changed_at(str(path)))  # fmt: skip

@@ -46,6 +46,7 @@ class ConditionReason(StrEnum):
 
     AS_APPLIED = "AsApplied"
     DIFFERENCES_FOUND = "DifferencesFound"
+    HEAL_HELD = "HealHeld"
 
 
 TYPE_DOCUMENTATION = {
@@ -68,6 +69,7 @@ REASON_DOCUMENTATION = {
     ConditionReason.CONFIGURATION_UNREADABLE: "the config repository could not be read at the last pass",
     ConditionReason.AS_APPLIED: "files, links and folders are as they were applied",
     ConditionReason.DIFFERENCES_FOUND: "`reconciler drift` prints the differences",
+    ConditionReason.HEAL_HELD: "what was put right came back too often, and is left as it is for an hour",
 }
 
 
@@ -119,6 +121,7 @@ class Standing:
     waiting_reason: str | None = None
     unreadable: str | None = None
     differences: int = 0
+    held: str | None = None
 
 
 def conditions_of(standing: Standing) -> tuple[Condition, ...]:
@@ -168,6 +171,8 @@ def _reconciled(standing: Standing) -> Condition:
 
 def _drifted(standing: Standing) -> Condition:
     kind = ConditionType.DRIFTED
+    if standing.held is not None:
+        return _condition(kind, True, ConditionReason.HEAL_HELD, standing.held)
     if standing.differences:
         count = "1 difference" if standing.differences == 1 else f"{standing.differences} differences"
         return _condition(kind, True, ConditionReason.DIFFERENCES_FOUND, f"{count} from the applied state")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.model.diffs import unified
@@ -15,6 +15,8 @@ from reconciler.model.stage import (
     Action,
     AppliedStage,
     DesiredStage,
+    Difference,
+    DifferenceKind,
     Observation,
     Reason,
     StageName,
@@ -23,6 +25,8 @@ from reconciler.model.stage import (
 
 NOTHING_SEEN = Observation(output_exists=False)
 SHORT_DIGITS = 7
+DETAILS = 20
+"""How many differences of one stage a plan lists."""
 
 
 class Outcome(StrEnum):
@@ -38,7 +42,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What happens to one stage, with its reasons; ``detail`` has one line per changed input."""
+    """What happens to one stage, with its reasons; ``detail`` has one line per changed input.
+
+    ``diff`` leads from what is there to what will be written; ``heals`` is the drift that ends with it.
+    """
 
     stage: StageName
     action: Action
@@ -46,6 +53,7 @@ class Change:
     detail: tuple[str, ...] = ()
     digest: str = ""
     diff: str = ""
+    heals: tuple[Difference, ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -55,10 +63,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class AppPlan:
-    """All changes of one app, in the order of the stages."""
+    """All changes of one app, in the order of the stages.
+
+    ``drift`` is all that differs from what was applied, whatever is done about it; ``held`` is the part of it that
+    is not put right now, because it came back too often.
+    """
 
     app: str
     changes: tuple[Change, ...] = ()
+    drift: tuple[tuple[StageName, Difference], ...] = ()
+    held: tuple[tuple[StageName, Difference], ...] = ()
 
     @property
     def needed(self) -> bool:
@@ -85,9 +99,42 @@ def plan_app(
     *,
     drift: DriftPolicy = DriftPolicy.HEAL,
     forced: bool = False,
+    held: Callable[[StageName, Difference], bool] = lambda _stage, _difference: False,
 ) -> AppPlan:
-    """The changes that bring one app from what is there to what git asks for."""
-    return AppPlan(app, tuple(_plan_stage(stage, drift, forced) for stage in stages))
+    """The changes that bring one app from what is there to what git asks for; ``held`` drift is left as it is."""
+    stages = list(stages)
+    seen = [(stage.desired.stage, difference) for stage in stages for difference in stage.observed.differences]
+    left = [(stage, difference) for stage, difference in seen if held(stage, difference)] if seen else []
+    if left:
+        stages = [_without(stage, [difference for name, difference in left if name is stage.desired.stage])
+                  for stage in stages]  # fmt: skip
+    changes = _reloaded([_plan_stage(stage, drift, forced) for stage in stages])
+    return AppPlan(app, tuple(changes), tuple(seen), tuple(left))
+
+
+def _without(stage: StagePlanning, held: list[Difference]) -> StagePlanning:
+    """The same stage as if nobody had seen what is held."""
+    kept = tuple(difference for difference in stage.observed.differences if difference not in held)
+    missing = any(difference.kind is DifferenceKind.MISSING for difference in kept)
+    exists = stage.observed.output_exists or (bool(held) and not missing)
+    return replace(stage, observed=Observation(exists, kept))
+
+
+def _reloaded(changes: list[Change]) -> list[Change]:
+    """Where code or environment of a running release are made anew, its processes have to load them."""
+    restored = [
+        change.stage.value for change in changes
+        if change.stage in (StageName.SOURCE, StageName.BUILD) and change.needed
+        and not {Reason.DRIFTED, Reason.OUTPUT_MISSING}.isdisjoint(change.reasons)
+    ]  # fmt: skip
+    if not restored:
+        return changes
+    detail = f"{' and '.join(restored)}: put back, so that its processes are reloaded"
+    return [
+        replace(change, action=Action.UPDATE, reasons=(Reason.DRIFTED,), detail=(detail,))
+        if change.stage is StageName.VASSAL and not change.needed else change
+        for change in changes
+    ]  # fmt: skip
 
 
 def plan_removal(app: str, applied: Mapping[StageName, AppliedStage]) -> AppPlan:
@@ -114,12 +161,13 @@ def _plan_stage(stage: StagePlanning, drift: DriftPolicy, forced: bool) -> Chang
     name = desired.stage
     reasons, detail = _input_reasons(desired, applied)
     if name in STORED:
-        return _plan_stored(desired, observed, reasons, detail, forced)
+        return _plan_stored(stage, drift, reasons, detail, forced)
+    drifted: list[Difference] = []
     if applied is not None and drift is DriftPolicy.HEAL:
-        drifted = list(observed.differences)
+        drifted = [difference for difference in observed.differences if not difference.byproduct]
         if drifted:
             reasons.append(Reason.DRIFTED)
-            detail.extend(f"{difference.path}: {difference.kind}" for difference in drifted)
+            detail.extend(_drift_detail(drifted))
     if applied is not None and not observed.output_exists and drift is not DriftPolicy.IGNORE and not reasons:
         reasons.append(Reason.OUTPUT_MISSING)
     if forced and not reasons:
@@ -128,16 +176,32 @@ def _plan_stage(stage: StagePlanning, drift: DriftPolicy, forced: bool) -> Chang
         return Change(name, Action.NONE, digest=desired.digest)
     diff = _release_diff(applied, desired) if applied is not None else _text_diff({}, desired.files)
     if Reason.DRIFTED in reasons:
-        healing = "\n".join(difference.diff for difference in observed.differences if difference.diff)
-        diff = "\n".join(part for part in (healing, diff) if part)
+        diff = "\n".join(part for part in (_undo(drifted), diff) if part)
     action = Action.CREATE if applied is None else Action.UPDATE
-    return Change(name, action, tuple(reasons), tuple(detail), desired.digest, diff)
+    return Change(name, action, tuple(reasons), tuple(detail), desired.digest, diff, tuple(drifted))
+
+
+def _drift_detail(drifted: list[Difference]) -> Iterable[str]:
+    yield from (f"{difference.path}: {difference.kind}" for difference in drifted[:DETAILS])
+    if len(drifted) > DETAILS:
+        yield f"and {len(drifted) - DETAILS} more"
+
+
+def _undo(drifted: list[Difference]) -> str:
+    """What putting things right will write."""
+    return "\n".join(difference.undo or difference.diff for difference in drifted[:DETAILS])
 
 
 def _plan_stored(
-    desired: DesiredStage, observed: Observation, reasons: list[Reason], detail: list[str], forced: bool
+    stage: StagePlanning, drift: DriftPolicy, reasons: list[Reason], detail: list[str], forced: bool
 ) -> Change:
-    """An output of the store is made when it is not there; one that is there is used as it is."""
+    """An output of the store is made when it is not there, and made anew when it is damaged."""
+    desired, observed = stage.desired, stage.observed
+    drifted = [difference for difference in observed.differences if not difference.byproduct]
+    if observed.output_exists and drifted and drift is DriftPolicy.HEAL and not reasons:
+        lines = tuple(_drift_detail(drifted))
+        return Change(desired.stage, Action.UPDATE, (Reason.DRIFTED,), lines, desired.digest, _undo(drifted),
+                      tuple(drifted))  # fmt: skip
     if observed.output_exists and not forced:
         kept = (*detail, "in the store already") if reasons else ()
         return Change(desired.stage, Action.NONE, (), kept, desired.digest)

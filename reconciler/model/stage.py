@@ -149,11 +149,21 @@ class DesiredStage:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing on disk that is not as it was applied; ``diff`` is printable and never empty."""
+    """One thing on disk that is not as it was applied.
+
+    ``diff`` leads from what was applied to what was found; it is printable and never empty. ``undo`` is the way back,
+    where the texts are known. ``owner`` (a name, or a number) and ``changed_at`` (seconds since 1970) are those of
+    what was found; of something that is gone, ``changed_at`` is when its folder changed. A ``byproduct`` may be data
+    that the app itself wrote: it is reported, and nobody takes it away.
+    """
 
     path: str
     kind: DifferenceKind
     diff: str
+    undo: str = ""
+    owner: str | None = None
+    changed_at: float | None = None
+    byproduct: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.files import building, remove_tree
 from reconciler.host.interpreters import HostInterpreter, identity
 from reconciler.host.ownership import give, protect, seize
+from reconciler.host.package_cache import drop_damaged
 from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
 from reconciler.model.manifest import Interpreter
@@ -67,7 +68,9 @@ class BuildStage(StoredStage):
         source = facts.layout.output(StageName.SOURCE, facts.upstream[StageName.SOURCE])
         account = facts.settle()
         cache = _cache(facts, account)
-        with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+        # files of the environment are hard links into the cache: what was written to one is in the other too
+        drop_damaged(cache, work.damaged)
+        with building(facts.layout.output(self.name, work.desired.digest), replace=work.replace) as folder:
             protect(folder, account)
             home = folder / "home"
             home.mkdir()

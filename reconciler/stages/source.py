@@ -43,7 +43,7 @@ class SourceStage(StoredStage):
         facts = work.facts
         spec = facts.manifest.spec
         account = facts.settle()
-        with building(facts.layout.output(self.name, work.desired.digest)) as folder:
+        with building(facts.layout.output(self.name, work.desired.digest), replace=work.replace) as folder:
             protect(folder, account)
             facts.host.mirrors.checkout(
                 facts.address,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from reconciler.host.layout import Layout
@@ -54,11 +55,17 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a stage is handed to make its output; ``say`` reports progress, one line at a time."""
+    """What a stage is handed to make its output; ``say`` reports progress, one line at a time.
+
+    With ``replace`` an output of the store that is there is not whole, and the new one takes its place; ``damaged``
+    are the files of it that somebody changed.
+    """
 
     facts: Facts
     desired: DesiredStage
     say: Callable[[str], None]
+    replace: bool = False
+    damaged: tuple[Path, ...] = ()
 
 
 class Stage(Protocol):

@@ -56,7 +56,8 @@ class StaticStage(StoredStage):
         facts = work.facts
         folders = facts.manifest.spec.static
         account = facts.settle() if folders else None
-        with building(facts.layout.output(self.name, work.desired.digest)) as output, _tree_of(work) as tree:
+        final = facts.layout.output(self.name, work.desired.digest)
+        with building(final, replace=work.replace) as output, _tree_of(work) as tree:
             for number, folder in enumerate(folders):
                 destination = output / str(number)
                 destination.mkdir()

@@ -23,4 +23,4 @@ class StoredStage:
         self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
     ) -> Observation:
         """Whether the output is in the store, whole."""
-        return observe_output(self.name, applied, desired_digest, observer.layout)
+        return observe_output(self.name, applied, desired_digest, observer.layout, observer.contents)

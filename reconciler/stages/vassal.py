@@ -9,7 +9,15 @@ from collections.abc import Mapping
 
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.observing import Observer
-from reconciler.host.releases import ENVIRONMENT_MODE, INI_MODE, lay_out_release, release_target, write_vassal
+from reconciler.host.owners import account_number
+from reconciler.host.releases import (
+    ENVIRONMENT_MODE,
+    INI_MODE,
+    lay_out_release,
+    link_text,
+    release_target,
+    write_vassal,
+)
 from reconciler.host.sealing import seal_of
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
@@ -25,7 +33,7 @@ from reconciler.model.stage import (
     release_of,
 )
 from reconciler.model.vassal_environment import render_environment
-from reconciler.stages.app_folder import app_folder, environment_folder
+from reconciler.stages.app_folder import TREE, app_folder, environment_folder
 from reconciler.stages.stage import Facts, Work
 
 TEMPLATE = "vassal.ini.j2"
@@ -89,13 +97,22 @@ class VassalStage:
         if applied is None:
             return Observation(output_exists=False)
         layout = observer.layout
-        vassal = vassal_of(app, applied)
+        vassal, release = vassal_of(app, applied), release_of(applied.digest)
+        home, links = layout.release(app, release), release_links(app, applied, layout)
+        # in tyrant mode the Emperor runs a vassal as the owner of its file
+        owner = account_number(user) if (user := applied.declared.get("user")) else None
         differences = [
-            *observer.text(layout.vassals / f"{vassal}.ini", applied.files[f"{app}.ini"], mode=INI_MODE),
+            *observer.text(layout.vassals / f"{vassal}.ini", applied.files[f"{app}.ini"], mode=INI_MODE, owner=owner),
             *observer.environment(
-                layout.vassals / f"{vassal}.env", applied.files[f"{app}.env"], app=app, mode=ENVIRONMENT_MODE
+                layout.vassals / f"{vassal}.env",
+                applied.files[f"{app}.env"],
+                app=app,
+                mode=ENVIRONMENT_MODE,
+                owner=owner,
             ),
-            *observer.link(layout.public_link(app), release_target(app, release_of(applied.digest))),
+            *observer.link(layout.public_link(app), release_target(app, release)),
+            *(found for name, target in links.items() for found in observer.link(home / name, target)),
+            *observer.extras(home, links),
         ]
         missing = any(difference.kind is DifferenceKind.MISSING for difference in differences)
         return Observation(not missing, tuple(differences))
@@ -127,6 +144,17 @@ def vassal_name(app: str, release: str, strategy: str) -> str:
 def vassal_of(app: str, applied: AppliedStage) -> str:
     """The name of the vassal that was applied."""
     return vassal_name(app, release_of(applied.digest), applied.declared.get("uwsgi.strategy", Strategy.SWITCH))
+
+
+def release_links(app: str, applied: AppliedStage, layout: Layout) -> Mapping[str, str]:
+    """The links in the folder of an applied release, and where each of them leads."""
+    tree = layout.output(StageName.BUILD, applied.upstream[StageName.BUILD]) / TREE
+    # only an app with build commands runs in what they left
+    runs_in_tree = f"{tree}\n" in applied.files[f"{app}.ini"]
+    folder = tree if runs_in_tree else layout.output(StageName.SOURCE, applied.upstream[StageName.SOURCE])
+    static = layout.output(StageName.STATIC, applied.upstream[StageName.STATIC])
+    web = layout.socket(vassal_of(app, applied), "web")
+    return {name: link_text(layout, target) for name, target in (("web", web), ("static", static), ("app", folder))}
 
 
 def vassal_context(facts: Facts, release: str) -> dict[str, object]:

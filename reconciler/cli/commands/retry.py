@@ -35,5 +35,5 @@ def command(
     elif answer["released"]:
         write_lines([line(f"The next pass tries {app} again; `reconciler once` starts one now.")])
     else:
-        write_lines([line(f"{app} is not quarantined; there is nothing to release.")])
+        write_lines([line(f"{app} is not quarantined, and no heal of it is held; there is nothing to release.")])
     return 0

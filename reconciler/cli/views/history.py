@@ -8,9 +8,8 @@ from reconciler.cli.views.lines import Line, Part, Style, indented, line
 from reconciler.cli.views.tables import one_line
 from reconciler.cli.views.times import duration
 from reconciler.cli.views.words import short
-from reconciler.engine.status import iso_time
 from reconciler.host.journal import ReleaseRecord, ReleaseState
-from reconciler.model.times import local_time
+from reconciler.model.times import iso_time, local_time
 
 STATE_STYLES = {
     ReleaseState.VERIFIED: Style.GOOD,

@@ -28,6 +28,8 @@ def plan_lines(result: PassResult, subject: str = "") -> list[Line]:
             blocks.append(_changed_app(app))
         elif app.outcome in HELD_BACK:
             blocks.append(_held_back(app))
+        elif app.note:
+            blocks.append([warning_line(f"{app.app}: {app.note}")])
     blocks += [[warning_line(problem)] for problem in problems_of_nobody(result)]
     unchanged = _counts(result)[Outcome.UNCHANGED]
     # where nothing else is shown, the last sentence says it

@@ -3,6 +3,7 @@
 from reconciler.host.journal.journal import Journal
 from reconciler.host.journal.records import (
     AppRecord,
+    DriftRecord,
     EventRecord,
     HookRecord,
     PassRecord,
@@ -13,6 +14,7 @@ from reconciler.host.journal.records import (
 
 __all__ = [
     "AppRecord",
+    "DriftRecord",
     "EventRecord",
     "HookRecord",
     "Journal",

@@ -30,6 +30,11 @@ class AppliedTable(JournalConnection):
         """Remember under which digest the output of these inputs is stored."""
         self._write([("INSERT OR REPLACE INTO outputs VALUES (?, ?, ?, ?)", (key, stage, digest, at))])
 
+    def made_outputs(self) -> set[tuple[StageName, str]]:
+        """Stage and digest of every output that was made or applied and is not forgotten."""
+        made = self._rows("SELECT stage, digest FROM outputs UNION SELECT stage, digest FROM applied")
+        return {(StageName(stage), digest) for stage, digest in made}
+
     def forget_outputs(self, kept: Collection[tuple[StageName, str]]) -> int:
         """Drop what is remembered of outputs that are not among ``kept`` (stage and digest); returns how many."""
         rows = self._rows("SELECT key, stage, digest FROM outputs")

@@ -87,6 +87,7 @@ class AppsTable(JournalConnection):
             [
                 ("DELETE FROM applied WHERE app = ?", (app,)),
                 ("DELETE FROM apps WHERE app = ?", (app,)),
+                ("DELETE FROM drift WHERE app = ?", (app,)),
                 insert_event(event),
             ]
         )
@@ -99,11 +100,13 @@ class AppsTable(JournalConnection):
         return int(attempts)
 
     def release_quarantine(self, app: str) -> bool:
-        """Let the next pass try again; returns whether the app was quarantined."""
+        """Let the next pass try, and heal, again; returns whether the app was quarantined or a heal held."""
         with self._transaction() as connection:
+            holds = connection.execute("UPDATE drift SET held = NULL WHERE app = ? AND held IS NOT NULL", (app,))
+            connection.execute("UPDATE drift SET healed = '[]' WHERE app = ?", (app,))
             cursor = connection.execute(
                 "UPDATE apps SET quarantined_key = NULL, quarantined_error = NULL "
                 "WHERE app = ? AND quarantined_key IS NOT NULL",
                 (app,),
             )
-            return cursor.rowcount > 0
+            return cursor.rowcount > 0 or holds.rowcount > 0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from reconciler.host.journal.applied_table import AppliedTable
 from reconciler.host.journal.apps_table import AppsTable
+from reconciler.host.journal.drift_table import DriftTable
 from reconciler.host.journal.history_tables import HistoryTables
 from reconciler.host.journal.hooks_table import HooksTable
 from reconciler.host.journal.suspensions_table import SuspensionsTable
 
 
-class Journal(AppliedTable, AppsTable, HistoryTables, HooksTable, SuspensionsTable):
+class Journal(AppliedTable, AppsTable, DriftTable, HistoryTables, HooksTable, SuspensionsTable):
     """All of the journal. A change of several tables is one transaction, in the table that it is about."""
 
     def setting(self, name: str) -> str | None:

@@ -96,6 +96,22 @@ MIGRATIONS: tuple[str, ...] = (
         at REAL NOT NULL
     );
     """,
+    """
+    CREATE TABLE drift (
+        app TEXT NOT NULL,
+        stage TEXT NOT NULL,
+        path TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        since REAL NOT NULL,
+        told REAL NOT NULL,
+        reminders INTEGER NOT NULL,
+        gone REAL,
+        healed TEXT NOT NULL,
+        key TEXT NOT NULL,
+        held REAL,
+        PRIMARY KEY (app, stage, path)
+    );
+    """,
 )
 
 

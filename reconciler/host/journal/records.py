@@ -108,3 +108,25 @@ class PassRecord:
     revision: str
     outcomes: Mapping[str, int]
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DriftRecord:
+    """What is known of one path of an app that drifted.
+
+    ``told`` is when it was told last, ``reminders`` how often after the first time; ``gone`` is when it was found as
+    it should be, or put right. ``healed`` has the times at which it was put right while ``key`` (a hash of all inputs
+    of the app) was asked for, and ``held`` is since when that is not done any more.
+    """
+
+    app: str
+    stage: str
+    path: str
+    kind: str
+    since: float
+    told: float
+    reminders: int = 0
+    gone: float | None = None
+    healed: tuple[float, ...] = ()
+    key: str = ""
+    held: float | None = None

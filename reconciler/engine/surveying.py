@@ -1,0 +1,159 @@
+"""Surveying: what a pass looks at for drift, and what becomes of it.
+
+Site files, vassals and links are looked at in every pass, which costs a stat each. The content of the store is looked
+at when the clock or a person asks; a pass that a file event asked for looks at what the event named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reconciler.engine.drift import extra_files, served_outputs, stray_outputs
+from reconciler.engine.drifting import Drifting, DriftNews, Seen
+from reconciler.engine.recording import quarantine_key
+from reconciler.host.contents import output_of
+from reconciler.host.observing import Observer
+from reconciler.host.touched import Touched
+from reconciler.model.manifest import DriftPolicy
+from reconciler.model.plan import AppPlan, Outcome
+from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.stages import STAGES
+
+if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
+    from reconciler.engine.reading import Desired
+    from reconciler.engine.results import AppResult
+
+WITHOUT_SCAN = frozenset({"poll", "webhook", "file:git", "file:drift"})
+"""Passes for these reasons alone do not look at the content of the store."""
+RESTING = frozenset({Outcome.SUSPENDED, Outcome.WAITING, Outcome.QUARANTINED})
+AppliedApps = Mapping[str, Mapping[StageName, AppliedStage]]
+
+
+@dataclass(slots=True)
+class _Known:
+    """What the last pass that read git knew of an app."""
+
+    policy: DriftPolicy
+    key: str
+    rests: bool
+
+
+def hear_nothing(_news: DriftNews) -> None:
+    """Nobody listens."""
+
+
+@dataclass(slots=True)
+class Surveying:
+    """Finds drift and tells it; ``listener`` hears every news at once, in the thread of the pass."""
+
+    observer: Observer
+    drifting: Drifting
+    listener: Callable[[DriftNews], None] = hear_nothing
+    touched: Touched = field(default_factory=Touched)
+    _apps: dict[str, _Known] = field(default_factory=dict)
+    _scanned: bool = False
+
+    def begin(self, trigger: str, applied: AppliedApps) -> tuple[DriftNews, ...]:
+        """Look at the store as far as ``trigger`` asks for it; tell at once what file events led to."""
+        paths, everything = self.touched.take()
+        self._scanned = everything or not WITHOUT_SCAN.issuperset(trigger.split("+"))
+        if self._scanned:
+            self.scan(applied)
+            if "drift" in trigger.split("+"):
+                self.observer.contents.save()
+        elif paths:
+            return self._look_at(paths, applied)
+        return ()
+
+    def scan(self, applied: AppliedApps) -> None:
+        """Look at every file of the outputs that serve."""
+        self.observer.contents.scan(served_outputs(applied))
+
+    def note(self, planned: Iterable[AppResult], desired: Desired, applied: AppliedApps) -> tuple[DriftNews, ...]:
+        """Take up what planning saw; files of nobody's are looked for where the store was looked at too."""
+        news: list[DriftNews] = []
+        for result in planned:
+            app = desired.apps.get(result.app)
+            if app is not None:
+                news += self._note_app(app, result)
+        if self._scanned:
+            news += self._note_strangers(applied)
+        return self._tell(news)
+
+    def healed(self, app: DesiredApp, plan: AppPlan) -> None:
+        """Count what was put right and verified."""
+        if any(change.heals for change in plan.changes):
+            self.drifting.healed(app.name, plan, quarantine_key(app))
+
+    def _note_app(self, app: DesiredApp, result: AppResult) -> tuple[DriftNews, ...]:
+        plan = result.plan
+        if not plan.drift and not self.drifting.knows(app.name):
+            self._apps[app.name] = _Known(app.manifest.spec.drift, "", result.outcome in RESTING)
+            return ()
+        key = quarantine_key(app)
+        known = _Known(app.manifest.spec.drift, key, result.outcome in RESTING)
+        self._apps[app.name] = known
+        return self.drifting.note(app.name, plan.drift, plan.held, known.policy, key, rests=known.rests)
+
+    def _note_strangers(self, applied: AppliedApps) -> list[DriftNews]:
+        """Files of apps that were never applied: nobody heals them."""
+        layout = self.observer.layout
+        found: dict[str, list[Seen]] = {}
+        for drift in (*extra_files(layout, applied), *stray_outputs(layout, self.drifting.journal)):
+            found.setdefault(drift.app, []).append((drift.stage, drift.difference))
+        strangers = {*found, *(app for app in self.drifting.apps if app not in applied)}
+        news: list[DriftNews] = []
+        for app in sorted(strangers):
+            news += self.drifting.note(app, found.get(app, ()), (), DriftPolicy.REPORT, "", rests=True)
+        return news
+
+    def _look_at(self, paths: Iterable[Path], applied: AppliedApps) -> tuple[DriftNews, ...]:
+        """Tell of what file events named before git is asked for anything, which may take long."""
+        news: list[DriftNews] = []
+        for app in self._apps_of(paths, applied):
+            known = self._apps.get(app)
+            if known is None or app not in applied:
+                continue
+            stages = applied[app]
+            seen = [
+                (stage.name, difference)
+                for stage in STAGES
+                if stage.name in stages
+                for difference in stage.observe(
+                    app, stages[stage.name], stages[stage.name].digest, self.observer
+                ).differences
+            ]
+            held = self.drifting.holding(app, lambda known=known: known.key)  # type: ignore[misc]
+            left = [(stage, difference) for stage, difference in seen if held(stage, difference)]
+            if seen:
+                news += self.drifting.note(app, seen, left, known.policy, known.key, rests=known.rests)
+        return self._tell(news)
+
+    def _apps_of(self, paths: Iterable[Path], applied: AppliedApps) -> list[str]:
+        layout = self.observer.layout
+        outputs = self.observer.contents.touched(paths)
+        found = set()
+        for path in paths:
+            if path.parent == layout.sites:
+                found.add(path.name.removesuffix(".conf"))
+            elif path.parent in (layout.vassals, layout.public):
+                found.add(path.name.partition(".")[0])
+            elif path.is_relative_to(layout.releases):
+                found.update(path.relative_to(layout.releases).parts[:1])
+        if outputs:
+            found.update(
+                app
+                for app, stages in applied.items()
+                if any(output_of(name, stage.digest) in outputs for name, stage in stages.items() if name in STORED)
+            )
+        return sorted(found)
+
+    def _tell(self, news: Iterable[DriftNews]) -> tuple[DriftNews, ...]:
+        told = tuple(news)
+        for one in told:
+            self.listener(one)
+        return told
