@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import examples
 from reconciler.cli.views.lines import plain
 from reconciler.cli.views.once import summary_lines
 from reconciler.engine.collecting import readable
@@ -173,6 +174,23 @@ def test_old_releases_go_and_kept_ones_come_back_without_a_build(world: World) -
     assert ran(of(world.once(), "blog")) == {"vassal"}
     assert world.text("blog.example.com") == "one"
     assert stored(world) == {one, two, three}
+
+
+def test_moving_the_revision_back_is_a_switch_and_nothing_else(world: World) -> None:
+    app = world.home / "app"
+    examples.new_repository(app)
+    for version in ("1.0.0", "1.1.0"):
+        examples.write_and_commit(app, {"wsgi.py": wsgi_app(version)}, version)
+        examples.git(app, "tag", f"v{version}")
+    for revision, version, stages in (
+        ("v1.0.0", "1.0.0", {"source", "build", "static", "nginx", "vassal"}),
+        ("^1.0", "1.1.0", {"source", "vassal"}),
+        ("v1.0.0", "1.0.0", {"vassal"}),
+    ):
+        source = {"repository": f"file://{app}", "directory": ".", "revision": revision}
+        world.commit({"manifests/blog.yaml": manifest("blog", source=source)})
+        assert ran(of(world.once(), "blog")) == stages
+        assert world.text("blog.example.com") == version
 
 
 def test_failures_do_not_push_kept_releases_out(world: World) -> None:

@@ -7,17 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from command_line import environment
 from reconciler.host.nginx_process import serving_workers
 from reconciler.model.plan import Outcome
-from world import World, of
+from test_agent import wait_for
+from world import World, manifest, of, wsgi_app
 
 RATE = 200
+KILLS = 12
+KILLED_EVERY_SECONDS = 0.12
+"""The first agent is killed so long after its start, the second after twice as long, and so on."""
 LOAD = Path(__file__).parent / "load.py"
 LONGEST_SECONDS = 0.1
 
@@ -157,6 +162,33 @@ def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -
 
 
 @pytest.mark.serial
+def test_an_agent_that_is_killed_again_and_again_costs_no_request(world: World) -> None:
+    world.add_app("blog", "v0", static=[{"source": "static", "url": "/static/"}], files={"static/a.txt": "a"})
+    assert of(world.once(), "blog").error is None
+    command = [sys.executable, "-m", "reconciler.cli.main", "-c", str(world.agent_file), "once"]
+    with visitors(world, "blog.example.com") as load:
+        for number in range(1, KILLS + 1):
+            spec = {"nginx": {"clientMaxBodySize": f"{number}m"}} if number % 3 == 0 else {}
+            world.commit(
+                {
+                    "apps/blog/wsgi.py": wsgi_app(f"v{number}"),
+                    "manifests/blog.yaml": manifest("blog", static=[{"source": "static", "url": "/static/"}], **spec),
+                }
+            )
+            agent = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            with suppress(subprocess.TimeoutExpired):
+                agent.wait(number * KILLED_EVERY_SECONDS)
+            agent.kill()
+            agent.wait()
+        result = world.once()
+        assert not result.failed
+        assert world.text("blog.example.com") == f"v{KILLS}"
+    assert load.failed == []
+    assert {entry[3] for entry in load.results} <= {f"v{number}" for number in range(KILLS + 1)}
+    wait_for("the end of what the killed ones left", lambda: len(list((world.root / "vassals").glob("*.ini"))) == 1)
+    assert not list(world.root.rglob(".tmp-*"))
+
+
 def test_a_revert_is_a_switch_and_nothing_else(world: World) -> None:
     import examples
 
