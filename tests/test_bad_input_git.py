@@ -144,7 +144,7 @@ def test_a_force_push_is_refused_until_a_person_accepts_it(world: World) -> None
     result = refused(world)
     assert isinstance(result.error, HistoryRewritten)
     assert "Say second" in str(result.error)
-    assert "fastForwardOnly" in (result.error.hint or "")
+    assert "reconciler accept" in (result.error.hint or "")
     assert world.text("blog.example.com") == "second"
     text = world.agent_file.read_text()
     world.agent_file.write_text(text.replace("interval: 1s", "interval: 1s, fastForwardOnly: false"))

@@ -90,8 +90,8 @@ def test_repositories_that_are_allowed(url: str) -> None:
         ("repository: {url: .}\nprofile: system\nhttp: {}", ["agent.yaml:3: http: this belongs to the embedded"]),
         ("repository: {url: .}\nprofile: big", ["agent.yaml:2: profile: expected embedded or system, found 'big'"]),
         (
-            "repository: {url: ., allowedSigners: f}",
-            ["agent.yaml:1: repository.allowedSigners: checking the signatures"],
+            "repository: {url: ., allowedSigners: f/}",
+            ["agent.yaml:1: repository.allowedSigners: 'f/' is not the path of a file"],
         ),
         (
             "repository: {url: ., interval: 500ms}",
@@ -114,7 +114,7 @@ def test_repositories_that_are_allowed(url: str) -> None:
         ("repository: {url: .}\nhttp: {port: 0}", ["agent.yaml:2: http.port: expected at least 1, found 0"]),
         ("repository: {url: .}\nroot: ''", ["agent.yaml:2: root: the root folder must not be empty"]),
         (
-            "profile: system\nroot: 3\nrepository:\n  branch: a b\n  allowedSigners: f\nhost: {labels: {a: 1}}\n",
+            "profile: system\nroot: 3\nrepository:\n  branch: a b\n  allowedSigners: f/\nhost: {labels: {a: 1}}\n",
             [
                 "agent.yaml:2: root: this belongs to the embedded profile",
                 "agent.yaml:2: root: expected text, found the number 3",

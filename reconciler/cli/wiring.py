@@ -88,6 +88,12 @@ class Installation:
         """The file of this host's age key."""
         return self.file.parent.absolute() / self.configuration.secrets.age_key
 
+    @property
+    def allowed_signers(self) -> Path | None:
+        """The list of keys that guards the config repository."""
+        file = self.configuration.repository.allowed_signers
+        return None if file is None else self.file.parent.absolute() / file
+
     def journal(self, *, write: bool = False) -> Journal:
         """The journal, for reading unless asked otherwise."""
         from reconciler.host.journal import Journal  # noqa: PLC0415  `validate` and `schema` have no journal
@@ -153,7 +159,8 @@ class Installation:
                 token,
             )
             labels = dict(self.configuration.host.labels)
-            reader = Reader(self.configuration, host, journal, self.config_address, labels, Places(self.age_key))
+            places = Places(self.age_key, self.allowed_signers)
+            reader = Reader(self.configuration, host, journal, self.config_address, labels, places)
             try:
                 yield Engine(host, journal, reader, progress or Silence())
             finally:

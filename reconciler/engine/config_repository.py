@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from reconciler.host.git import Mirrors, RemoteRefs
-from reconciler.host.journal import Journal
+from reconciler.host.journal import EventRecord, Journal
 from reconciler.model.configuration import Configuration
-from reconciler.model.errors import HistoryRewritten, Problem, RevisionNotFound
+from reconciler.model.errors import HistoryRewritten, Problem, RevisionNotFound, UsageError
 
 if TYPE_CHECKING:
     from reconciler.model.manifest_reading import FileReading, ManifestSet
@@ -18,6 +19,19 @@ if TYPE_CHECKING:
 MANIFEST_LIMIT_BYTES = 1024 * 1024
 MANIFEST_ENDINGS = (".yaml", ".yml")
 TEMPLATES_FOLDER = "templates"
+
+
+NO_APP = ""
+"""The app of events that are about the config repository."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A rewritten history that a person accepted; ``vanished`` are the commits that ``commit`` lacks."""
+
+    before: str
+    commit: str
+    vanished: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -49,9 +63,40 @@ class ConfigRepository:
             raise HistoryRewritten(
                 f"branch {repository.branch} of the config repository was rewritten: {commit[:7]} does not contain "
                 f"{(before or '')[:7]}, which was deployed" + (f"; vanished: {'; '.join(gone)}" if gone else ""),
-                hint="push the old history again, or accept the new one with repository.fastForwardOnly: false",
+                vanished=gone,
+                hint=f"push the old history again, or accept the new one with `reconciler accept {commit[:12]}`",
             )
         return commit
+
+    def accept(self, refs: RemoteRefs, revision: str) -> Accepted:
+        """Take the branch, which must be at ``revision`` now, for the history that was deployed.
+
+        Raises :class:`UsageError` when it is elsewhere, and when nothing was rewritten.
+        """
+        branch = self.configuration.repository.branch
+        commit = self.mirrors.resolve(self.address, branch, refs).commit
+        if self.mirrors.resolve(self.address, revision, refs).commit != commit:
+            raise UsageError(
+                f"branch {branch} of the config repository is at {commit[:12]}, and not at {revision}",
+                hint=f"look at it with `reconciler plan --revision {commit[:12]}`, then accept that",
+            )
+        before = self.journal.setting(_head_setting(self.address, branch))
+        if before is None or before == commit or self.mirrors.is_ancestor(self.address, before, commit):
+            raise UsageError(f"branch {branch} was not rewritten, so that there is nothing to accept")
+        vanished = self.mirrors.vanished(self.address, before, commit)
+        self.remember(commit)
+        message = f"a person accepted the rewritten branch {branch} at {commit[:7]}, in place of {before[:7]}"
+        event = EventRecord(NO_APP, "history_accepted", message, time.time(), {"vanished": list(vanished)})
+        self.journal.record_event(event)
+        return Accepted(before, commit, vanished)
+
+    def record_rewritten(self, error: HistoryRewritten) -> None:
+        """Remember as an event, once, which commits vanished."""
+        setting = f"rewritten {self.address} {self.configuration.repository.branch}"
+        if self.journal.setting(setting) != str(error):
+            detail = {"vanished": list(error.vanished)}
+            self.journal.record_event(EventRecord(NO_APP, "history_rewritten", str(error), time.time(), detail))
+            self.journal.record_setting(setting, str(error))
 
     def remember(self, commit: str) -> None:
         """Remember the commit that was deployed, so that a rewritten branch is noticed."""

@@ -26,7 +26,7 @@ from reconciler.host.interruption import Superseded, giving_way
 from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import HistoryRewritten, ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
@@ -305,6 +305,8 @@ class Engine:
 
     def _unreadable(self, trigger: str, error: ReconcilerError, started: float) -> PassResult:
         """The config repository cannot be read: nothing is known, so nothing is done."""
+        if isinstance(error, HistoryRewritten):
+            self.reader.repository.record_rewritten(error)
         last = self.journal.last_pass()
         revision = last.revision if last is not None else ""
         self.journal.record_pass(PassRecord(started, time.time(), trigger, revision, {}, str(error)))

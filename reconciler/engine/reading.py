@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
-from reconciler.engine.config_repository import ConfigRepository, held_apps
+from reconciler.engine.config_repository import Accepted, ConfigRepository, held_apps
 from reconciler.engine.desired import DesiredApp, resolve_stages
 from reconciler.engine.git_source import GitSource
 from reconciler.engine.polling import Polled, fetch, poll, refs_of
 from reconciler.engine.secret_values import SecretValues
-from reconciler.host.git import masked
+from reconciler.engine.trust import Trust
+from reconciler.host.git import Resolved, masked
 from reconciler.host.journal import Journal
 from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
@@ -51,6 +52,7 @@ class Places:
     """Files of the host that agent.yaml names."""
 
     age_key: Path = Path("age.key")
+    allowed_signers: Path | None = None
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Reader:
     places: Places = Places()
     repository: ConfigRepository = field(init=False)
     secrets: SecretValues = field(init=False)
+    trust: Trust = field(init=False)
     _resolved: dict[str, _Resolved] = field(default_factory=dict)
     _addresses: frozenset[str] = frozenset()
 
@@ -72,6 +75,7 @@ class Reader:
         self.repository = ConfigRepository(
             self.configuration, self.host.mirrors, self.journal, self.config_address, self.labels
         )
+        self.trust = Trust(self.host.mirrors, self.host.layout)
         self.secrets = SecretValues(self.host.mirrors, self.config_address, self.places.age_key)
 
     @property
@@ -99,6 +103,9 @@ class Reader:
         polled |= poll(mirrors, {self.config_address, *self._addresses} - polled.keys())
         polled = fetch(mirrors, polled)
         commit = self.repository.commit(refs_of(polled, self.config_address), revision)
+        if revision is None:
+            # a person may plan what is not signed yet; it is deployed only when it is
+            self.trust.check(self.config_address, Resolved(commit, None), self.places.allowed_signers)
         manifests = self.repository.manifests(commit)
         placed = [entry.manifest for entry in manifests.manifests if entry.manifest.placed_on(self.labels)]
         addresses = {self._address(manifest) for manifest in placed}
@@ -111,6 +118,11 @@ class Reader:
         apps, failed = self._resolve_all(placed, polled, commit, revision, applied, outputs)
         problems = tuple(str(problem) for problem in manifests.problems)
         return Desired(commit, apps, held | failed, problems, self.repository.unreadable)
+
+    def accept(self, revision: str) -> Accepted:
+        """Accept that the branch of the config repository was rewritten, and is at ``revision`` now."""
+        polled = fetch(self.host.mirrors, poll(self.host.mirrors, {self.config_address}))
+        return self.repository.accept(refs_of(polled, self.config_address), revision)
 
     def _address(self, manifest: Manifest) -> str:
         repository = manifest.spec.source.repository
@@ -156,17 +168,25 @@ class Reader:
         config_commit: str,
         revision: str | None,
     ) -> str:
+        found = self._resolved_commit(manifest, polled, config_commit, revision)
+        signers = manifest.spec.source.allowed_signers
+        self.trust.check(self._address(manifest), found, None if signers is None else Path(signers))
+        return found.commit
+
+    def _resolved_commit(
+        self, manifest: Manifest, polled: Polled, config_commit: str, revision: str | None
+    ) -> Resolved:
         source = manifest.spec.source
         address = self._address(manifest)
         if source.repository == "." and source.revision in (None, revision, self.configuration.repository.branch):
-            return config_commit
+            return Resolved(config_commit, None)
         known = self._resolved.get(manifest.name)
         refs = refs_of(polled, address)
         wanted = source.revision or "main"
         # an exact commit that was resolved before cannot mean anything else now
         if known is not None and known.app.commit == wanted:
-            return wanted
-        return self.host.mirrors.resolve(address, wanted, refs).commit
+            return Resolved(wanted, None)
+        return self.host.mirrors.resolve(address, wanted, refs)
 
     def _trees(
         self, manifests: list[Manifest], commits: Mapping[str, str], failed: dict[str, ReconcilerError]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from reconciler import __version__
 from reconciler.engine.polling import Polled, poll, refs_of
 from reconciler.engine.results import AppResult
+from reconciler.engine.trust import unchanged
 from reconciler.host.git import Mirrors
 from reconciler.host.journal import AppRecord, Journal
 from reconciler.host.layout import Layout
@@ -92,7 +93,8 @@ class Settling:
                 self.journal.record_setting(SETTING, "")
             return
         apps = [[app.name, app.address, app.wanted, app.commit] for app in settled.apps]
-        known = {"basis": self._basis, "revision": settled.revision, "apps": apps}
+        signers = dict(self.reader.trust.lists)
+        known = {"basis": self._basis, "revision": settled.revision, "apps": apps, "signers": signers}
         self.journal.record_setting(SETTING, json.dumps(known))
 
     def _recall(self) -> Settled | None:
@@ -100,7 +102,7 @@ class Settling:
         if not text:
             return None
         known = json.loads(text)
-        if known["basis"] != self._basis:
+        if known["basis"] != self._basis or not unchanged(known.get("signers", {})):
             return None
         return Settled(known["revision"], tuple(SettledApp(*app) for app in known["apps"]))
 

@@ -25,8 +25,9 @@ from reconciler.host.git_objects import (
     read_trees,
     tree_name,
 )
-from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, StageFailed
-from reconciler.model.revision import Selected, is_range, select
+from reconciler.host.git_signatures import Signers, check_commit, check_tag
+from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, SignatureRefused, StageFailed
+from reconciler.model.revision import TAGS, Selected, is_range, select
 
 __all__ = ["Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
 
@@ -214,6 +215,27 @@ class Mirrors:
         """Whether ``newer`` contains ``older``; not so when the mirror does not even have ``older``."""
         ids = _checked(older), _checked(newer)
         return self.read(parse_address(address), lambda mirror: git_history.is_ancestor(mirror, *ids))
+
+    def check_signature(self, address: str, resolved: Resolved, signers: Signers) -> None:
+        """Raise :class:`~reconciler.model.errors.SignatureRefused` unless a tag, or a commit that was not reached by
+        one, is signed by a key of a list."""
+        parsed = parse_address(address)
+        tag = resolved.ref if resolved.ref is not None and resolved.ref.startswith(TAGS) else None
+
+        def check(mirror: Path) -> None:
+            if tag is not None:
+                check_tag(mirror, parsed.shown, tag, _checked(resolved.commit), signers)
+            else:
+                check_commit(mirror, parsed.shown, _checked(resolved.commit), signers)
+
+        try:
+            self.read(parsed, check)
+        except SignatureRefused:
+            if tag is None:
+                raise
+            # signed since then, it names the same commit, so that nothing was fetched
+            git_mirror.fetch_again(self._folder / parsed.mirror_name, parsed, timeout=FETCH_SECONDS)
+            self.read(parsed, check)
 
     def vanished(self, address: str, older: str, newer: str, limit: int = 20) -> tuple[str, ...]:
         """The commits of ``older`` that ``newer`` lacks, newest first, as ``<short id> <subject>``."""

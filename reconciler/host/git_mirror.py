@@ -75,6 +75,18 @@ def bring_up_to_date(mirror: Path, address: Address, refs: Mapping[str, str], *,
     return True
 
 
+def fetch_again(mirror: Path, address: Address, *, timeout: float) -> None:
+    """Fetch although no commit moved: a tag may have been made anew for the same one.
+
+    Raises :class:`RepositoryUnreachable`.
+    """
+    with locked(mirror, address, timeout=timeout):
+        try:
+            _fetch(mirror, address, timeout=timeout)
+        except CommandFailed as failure:
+            raise unreachable(address, failure) from failure
+
+
 @contextmanager
 def locked(mirror: Path, address: Address, *, timeout: float) -> Iterator[None]:
     """Keep every other thread and process from changing the mirror; readers need no lock."""

@@ -46,7 +46,7 @@ class Repository:
         StrictBool, about("Whether a branch that was force-pushed is refused and reported.")
     ] = True
     allowed_signers: Annotated[
-        fields.Line | None, about("A file of signers; when set, only commits that they signed are deployed.")
+        fields.FilePath | None, about("A file of keys; when set, only commits that they signed are deployed.")
     ] = None
 
 

@@ -69,10 +69,6 @@ def _unbuilt(data: dict[str, Any]) -> list[tuple[Path, str]]:
     unbuilt: list[tuple[Path, str]] = []
     if data.get("profile") == "system":
         unbuilt += [((key,), sentence) for key, sentence in EMBEDDED_ONLY.items() if key in data]
-    repository = data.get("repository")
-    if isinstance(repository, dict) and repository.get("allowedSigners") is not None:
-        sentence = "checking the signatures of commits is not built yet; leave it out"
-        unbuilt.append((("repository", "allowedSigners"), sentence))
     return unbuilt
 
 

@@ -120,9 +120,13 @@ class SignatureRefused(RepositoryError):
 
 
 class HistoryRewritten(RepositoryError):
-    """The branch no longer contains the commit that was applied before."""
+    """The branch no longer contains the commit that was applied before; ``vanished`` are the commits it lost."""
 
     retry = Retry.ON_CHANGE
+
+    def __init__(self, message: str, *, hint: str | None = None, vanished: tuple[str, ...] = ()) -> None:
+        super().__init__(message, hint=hint)
+        self.vanished = vanished
 
 
 class CommandFailed(ReconcilerError):

@@ -84,6 +84,10 @@ class Source:
     directory: Annotated[fields.RelativePath, about("The app's folder in the repository.")] = "."
     submodules: Annotated[StrictBool, about("Whether submodules are checked out too.")] = False
     lfs: Annotated[StrictBool, about("Whether files in Git LFS are fetched.")] = False
+    allowed_signers: Annotated[
+        fields.AbsolutePath | None,
+        about("A file on the host with keys; when set, only commits and tags that they signed are deployed."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
