@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import examples
+from log_schema import faults_of
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import JITTER_SHARE, shift
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
@@ -57,10 +58,17 @@ class RunningAgent:
         for line in self.process.stderr:
             self.lines.append(line)
 
+    def told_lines(self) -> list[dict[str, Any]]:
+        """All log lines; every line must be a JSON object."""
+        return [json.loads(line) for line in list(self.lines)]
+
+    def check_lines(self) -> None:
+        """Hold every line to docs/logs.md."""
+        assert [fault for line in self.told_lines() for fault in faults_of(line)] == []
+
     def told(self, event: str, **values: object) -> list[dict[str, Any]]:
-        """The log lines of an event in which these values stand; every line must be a JSON object."""
-        lines = [json.loads(line) for line in list(self.lines)]
-        return [line for line in lines if {"event": event, **values}.items() <= line.items()]
+        """The log lines of an event in which these values stand."""
+        return [line for line in self.told_lines() if {"event": event, **values}.items() <= line.items()]
 
     def wait_until_told(self, event: str, **values: object) -> dict[str, Any]:
         """The first line of an event in which these values stand."""
@@ -92,6 +100,7 @@ def running(world: World) -> Iterator[RunningAgent]:
                 agent.end(seconds=END_SECONDS)
         if agent.process.poll() is None:
             agent.end(signal.SIGKILL)
+    agent.check_lines()
 
 
 def passes(world: World) -> list[tuple[str, str]]:

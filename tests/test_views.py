@@ -6,7 +6,7 @@ import pytest
 
 from reconciler.cli.views.drift import drift_lines
 from reconciler.cli.views.failures import error_lines, error_with_tail
-from reconciler.cli.views.lines import Part, Style, coloured, indented, line, plain, printable, without_commands
+from reconciler.cli.views.lines import Part, Style, coloured, indented, line, plain, without_commands
 from reconciler.cli.views.once import summary_lines, url_of
 from reconciler.cli.views.plan import plan_lines, planned
 from reconciler.cli.views.tables import Table, cell, plain_table
@@ -17,6 +17,7 @@ from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.condition import REASON_DOCUMENTATION, TYPE_DOCUMENTATION, ConditionReason, ConditionType
 from reconciler.model.errors import ManifestError, Problem, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change, Outcome
+from reconciler.model.printable import printable
 from reconciler.model.stage import Action, AppliedStage, Difference, DifferenceKind, Reason, StageName
 
 COMMIT = "1a2b3c4d5e6f7081920a1b2c3d4e5f60718293a4"

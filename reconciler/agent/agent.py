@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import structlog
 
 from reconciler.agent.control import ControlServer
+from reconciler.agent.logs import toggle_debug
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import start_schedule
 from reconciler.agent.signals import Reaction, react_to_signals
@@ -22,7 +24,9 @@ from reconciler.agent.waiting import Waiting
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
+from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.results import PassResult
+from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal
 from reconciler.host.notifying import ServiceManager
@@ -33,6 +37,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 """The signals that end an agent."""
 FINISH_SECONDS = 3.0
 """How long a pass that is under way may go on when the agent is to end; then its programs and waits are ended."""
+PASS_BYTES = 4
+"""How many random bytes name a pass in the log."""
 GIVE_UP_SECONDS = 4.0
 """How long it may take after that to come to a safe point."""
 
@@ -91,7 +97,12 @@ class Agent:
 
     def _pass(self, trigger: str) -> None:
         """One pass; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
+        with reporting.about(**{"pass": secrets.token_hex(PASS_BYTES), "trigger": trigger}):
+            self._pass_to_its_end(trigger)
+
+    def _pass_to_its_end(self, trigger: str) -> None:
         try:
+            reporting.debug("pass_began")
             self.waiting.look_began()
             result = self.engine.reconcile(trigger, news=self.queue)
             for app in result.apps:
@@ -102,6 +113,7 @@ class Agent:
             self.waiting.look_ended(PassResult("", (), error=error))
             self.telling.tell_failed(error, trigger)
         except Exception as error:
+            self.waiting.look_ended(PassResult("", (), error=as_reconciler_error(error)))
             self.telling.tell_bug(error)
 
     # what clients of the control socket ask for, in threads of their own
@@ -131,7 +143,7 @@ class Agent:
 
     def _reactions(self) -> dict[signal.Signals, Reaction]:
         """What every signal does."""
-        return dict.fromkeys(ENDING, self._wind_down)
+        return {**dict.fromkeys(ENDING, self._wind_down), signal.SIGUSR1: toggle_debug}
 
     def _wind_down(self) -> None:
         self.service.ending()

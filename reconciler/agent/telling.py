@@ -10,18 +10,23 @@ import structlog
 from reconciler.engine.drifting import DriftNews, Response
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.plan import Outcome
+from reconciler.model.plan import SHORT_DIGITS, Outcome
 
 QUIET_SECONDS = 60.0
 """Passes that did nothing are told once in this time."""
 QUIET_OUTCOMES = frozenset({Outcome.UNCHANGED, Outcome.SUSPENDED})
+
+PASS = "pass"  # noqa: S105  no password
+"""Under which key it is remembered what was told of passes as such; apps have theirs under their names,"""
+PROBLEM = "problem "
+"""and problems theirs behind this."""
 
 Log = structlog.typing.FilteringBoundLogger
 
 
 @dataclass(slots=True)
 class Telling:
-    """Remembers what it has told, so that an error that stays is told once."""
+    """Remembers what it has told, so that an error that stays is told once, and its end too."""
 
     _told: dict[str, str] = field(default_factory=dict)
     _quiet_since: float = 0.0
@@ -29,28 +34,26 @@ class Telling:
 
     def tell(self, result: PassResult, trigger: str) -> None:
         """One line for each app that has news, one for the pass when nobody has."""
-        log = structlog.get_logger().bind(trigger=trigger, revision=result.revision[:7])
+        log = structlog.get_logger().bind(trigger=trigger, revision=result.revision[:SHORT_DIGITS])
         if result.error is not None:
-            self._tell_once(log, "pass", "pass_failed", str(result.error), hint=result.error.hint)
+            self._tell_once(log, PASS, "pass_failed", str(result.error), hint=result.error.hint)
         for problem in result.problems:
-            self._tell_once(log, f"problem {problem}", "manifest_problem", problem)
+            self._tell_once(log, f"{PROBLEM}{problem}", "manifest_problem", problem)
         for note in result.notes:
             log.info("collected", note=note)
         news = [app for app in result.apps if app.outcome not in QUIET_OUTCOMES]
         for app in news:
-            self._tell_app(log, app)
-        quiet = {"pass", *(app.app for app in news)}
-        if result.error is None:
-            quiet.discard("pass")
-            self._told = {
-                name: text for name, text in self._told.items() if name in quiet or name.startswith("problem")
-            }
-        if not news and result.error is None:
+            self.tell_app(log, app)
+        if result.error is not None:
+            return
+        self._tell_recovered(log, result)
+        if not news:
             self._tell_quiet(log, result)
 
     def tell_drift(self, news: DriftNews) -> None:
         """A drift that was found for the first time, or is worth a reminder; in the middle of a pass."""
-        log = structlog.get_logger().bind(app=news.app, **news.detail, note=news.message)
+        detail = {name: value for name, value in news.detail.items() if value not in (None, "")}
+        log = structlog.get_logger().bind(app=news.app, **detail, note=news.message)
         if news.response is Response.HELD:
             log.warning("drift_held")
         else:
@@ -59,25 +62,37 @@ class Telling:
     def tell_failed(self, error: ReconcilerError, trigger: str) -> None:
         """A pass that could not come to its end."""
         log = structlog.get_logger().bind(trigger=trigger)
-        self._tell_once(log, "pass", "pass_failed", str(error), hint=error.hint)
+        self._tell_once(log, PASS, "pass_failed", str(error), hint=error.hint)
 
     def tell_bug(self, error: Exception) -> None:
         """An exception that nobody expected; called where it is handled."""
         structlog.get_logger().exception("unexpected_error", error=f"{type(error).__name__}: {error}")
 
-    def _tell_app(self, log: Log, app: AppResult) -> None:
-        stages = [change.stage.value for change in app.plan.changes if change.needed]
-        seconds = round(app.total_seconds, 3)
+    def tell_app(self, log: Log, app: AppResult) -> None:
+        """The one line with all that is to be known of what was done for an app, or why not."""
         if app.outcome is Outcome.CHANGED:
             self._told.pop(app.app, None)
-            log.info("app_changed", app=app.app, release=app.release, commit=(app.revision or "")[:7], stages=stages,
-                     seconds=seconds)  # fmt: skip
+            log.info("app_changed", **_fields(app))
             return
         text = str(app.error) if app.error is not None else app.note or ""
         hint = app.error.hint if app.error is not None else None
-        self._tell_once(log, app.app, f"app_{app.outcome.value}", text, hint=hint, app=app.app)
+        self._tell_once(log, app.app, f"app_{app.outcome.value}", text, hint=hint, **_fields(app))
 
-    def _tell_once(self, log: Log, key: str, event: str, text: str, **more: str | None) -> None:
+    def _tell_recovered(self, log: Log, result: PassResult) -> None:
+        """What was told as wrong and is not any more; forget what has gone without having become right."""
+        if (was := self._told.pop(PASS, None)) is not None:
+            log.info("pass_recovered", was=was)
+        standing = {app.app: app for app in result.apps}
+        for name in [name for name in self._told if name not in standing and not name.startswith(PROBLEM)]:
+            del self._told[name]
+        for name, app in standing.items():
+            if app.outcome is Outcome.UNCHANGED and (was := self._told.pop(name, None)) is not None:
+                log.info("app_recovered", was=was, **_fields(app))
+        problems = {f"{PROBLEM}{problem}" for problem in result.problems}
+        for name in [name for name in self._told if name.startswith(PROBLEM) and name not in problems]:
+            del self._told[name]
+
+    def _tell_once(self, log: Log, key: str, event: str, text: str, **more: object) -> None:
         if self._told.get(key) == text:
             return
         self._told[key] = text
@@ -91,3 +106,19 @@ class Telling:
                 "nothing_to_do", apps=len(result.apps), passes=self._quiet_passes, seconds=round(result.seconds, 3)
             )
             self._quiet_since, self._quiet_passes = now, 0
+
+
+def _fields(app: AppResult) -> dict[str, object]:
+    """What is known of an app's part of a pass; what is not is left out."""
+    needed = [change for change in app.plan.changes if change.needed]
+    known: dict[str, object] = {
+        "app": app.app,
+        "outcome": app.outcome.value,
+        "release": app.release,
+        "commit": (app.revision or "")[:SHORT_DIGITS],
+        "stages": [change.stage.value for change in needed],
+        "stage_seconds": {stage.value: round(seconds, 3) for stage, seconds in app.seconds.items()},
+        "reasons": {change.stage.value: [reason.value for reason in change.reasons] for change in needed},
+        "seconds": round(app.total_seconds, 3),
+    }
+    return {name: value for name, value in known.items() if value}

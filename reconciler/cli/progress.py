@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.cli.output import colour_wanted, write_notes
-from reconciler.cli.views.lines import Line, Part, Style, coloured, line, plain, printable
+from reconciler.cli.views.lines import Line, Part, Style, coloured, line, plain
 from reconciler.cli.views.times import duration
+from reconciler.model.printable import printable
 
 if TYPE_CHECKING:
     from rich.live import Live

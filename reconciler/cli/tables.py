@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 
 from reconciler.cli.output import colour_wanted
-from reconciler.cli.views.lines import Style, printable
+from reconciler.cli.views.lines import Style
 from reconciler.cli.views.tables import Table, plain_table
+from reconciler.model.printable import printable
 
 _RICH_STYLES = {
     Style.PLAIN: "",

@@ -13,6 +13,7 @@ from reconciler.engine.progress import Progress
 from reconciler.engine.recording import without_secrets
 from reconciler.engine.restoring import Damage, set_aside, take_stock
 from reconciler.engine.switching import Switch
+from reconciler.host import reporting
 from reconciler.host.contents import Contents
 from reconciler.host.interruption import Interrupted, Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.journal import Journal, ReleaseState
@@ -149,7 +150,8 @@ class Applying:
             self.progress.stage_started(self.app.name, change)
         error: str | None = None
         try:
-            yield
+            with reporting.about(app=self.app.name, stage=change.stage.value):
+                yield
         except BaseException as failure:
             if isinstance(failure, ReconcilerError):
                 without_secrets(failure, self.app)
@@ -160,3 +162,16 @@ class Applying:
             self.seconds[change.stage] = self.seconds.get(change.stage, 0.0) + seconds
             if ends or error is not None:
                 self.progress.stage_finished(self.app.name, change.stage, self.seconds[change.stage], error)
+                self._report(change, error)
+
+    def _report(self, change: Change, error: str | None) -> None:
+        reporting.debug(
+            "stage_ended",
+            app=self.app.name,
+            stage=change.stage.value,
+            action=change.action.value,
+            reasons=[reason.value for reason in change.reasons],
+            detail=list(change.detail),
+            seconds=round(self.seconds[change.stage], 3),
+            **({} if error is None else {"error": error}),
+        )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.host import reporting
 from reconciler.host.app_commands import app_environment, run_app_command, shown_command
 from reconciler.host.hook_log import HookLog
 from reconciler.host.interruption import to_the_end
@@ -94,6 +95,17 @@ class Hooks:
                     self._command(hook, moment, log)
             except CommandFailed as error:
                 ended(error.status)
+                reporting.error(
+                    "hook_failed",
+                    app=name,
+                    release=release,
+                    moment=moment.value,
+                    command=shown_command(hook.command),
+                    status=error.status,
+                    run=number,
+                    log=str(self.layout.hooks_log(name)),
+                    irreversible=hook.irreversible,
+                )
                 hint = f"`reconciler logs {name} --hooks` shows all that it printed; {error.hint}"
                 raise StageFailed(str(error), hint=hint, tail=error.tail) from error
             ended(0)

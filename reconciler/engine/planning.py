@@ -14,6 +14,7 @@ from reconciler.engine.ordering import hold_back
 from reconciler.engine.pruning import refusal, removable
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
+from reconciler.host import reporting
 from reconciler.host.app_commands import shown_command
 from reconciler.host.journal import AppRecord, HookRecord, Journal, SuspensionRecord
 from reconciler.host.observing import Observer
@@ -62,6 +63,8 @@ class Planning:
         results += self._removals(gone)
         dependencies = {app.name: app.manifest.spec.depends_on for app in self.desired.apps.values()}
         results = hold_back(results, dependencies, alone=only if alone else None)
+        for result in results:
+            reporting.debug("app_planned", **_told(result))
         return sorted((r for r in results if only in (None, r.app)), key=lambda result: result.app)
 
     def plan_app(self, app: DesiredApp) -> AppResult:
@@ -124,6 +127,17 @@ class Planning:
                 result = replace(result, outcome=Outcome.SUSPENDED, note=suspension.sentence)
             results.append(result)
         return results
+
+
+def _told(result: AppResult) -> dict[str, object]:
+    reasons = {
+        change.stage.value: [reason.value for reason in change.reasons]
+        for change in result.plan.changes
+        if change.needed
+    }
+    known = {"release": result.release, "reasons": reasons, "note": result.note}
+    told = {name: value for name, value in known.items() if value}
+    return {"app": result.app, "outcome": result.outcome.value, **told}
 
 
 def suspended(app: DesiredApp, suspensions: Mapping[str, SuspensionRecord]) -> str | None:

@@ -8,9 +8,10 @@ import traceback
 from collections.abc import Mapping
 
 from reconciler.engine.desired import DesiredApp
+from reconciler.host import reporting
 from reconciler.host.journal import EventRecord, Journal, ReleaseRecord, ReleaseState
 from reconciler.model.errors import HostError, ReconcilerError, Retry, StageFailed
-from reconciler.model.plan import AppPlan
+from reconciler.model.plan import SHORT_DIGITS, AppPlan
 from reconciler.model.secret import masked
 
 
@@ -61,6 +62,15 @@ def record_superseded(
         f"release {app.release} of commit {app.commit[:7]} was given up after {seconds:.1f} s for a newer commit"
     )
     detail = {**_detail(plan), **(more or {})}
+    stages = [change.stage.value for change in plan.changes if change.needed]
+    reporting.info(
+        "app_superseded",
+        app=app.name,
+        release=app.release,
+        commit=app.commit[:SHORT_DIGITS],
+        stages=stages,
+        seconds=round(seconds, 3),
+    )
     journal.record_superseded(release, EventRecord(app.name, "superseded", message, release.at, detail))
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from reconciler.host import git_history, git_mirror
+from reconciler.host import git_history, git_mirror, reporting
 from reconciler.host.git_addresses import Address, masked, parse_address
 from reconciler.host.git_checkout import Checkout, Origin
 from reconciler.host.git_commands import network
@@ -33,6 +34,8 @@ __all__ = ["Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
 
 POLL_SECONDS = 30.0
 FETCH_SECONDS = 600.0
+REFS_TOLD = 20
+"""How many refs that moved are reported by name."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"[0-9a-fA-F]{7,64}")
@@ -85,13 +88,17 @@ class Mirrors:
         """Ask the server for its refs, with one ``git ls-remote`` and no write; raises
         :class:`RepositoryUnreachable`."""
         parsed = parse_address(address)
+        began = time.monotonic()
         try:
             listing = network(parsed, ("ls-remote", "--quiet", "--symref", "--", parsed.url), timeout=timeout)
         except CommandFailed as failure:
             raise unreachable(parsed, failure) from failure
         text = listing.decode("utf-8", "surrogateescape")
         head = _HEAD_LINE.search(text)
-        return RemoteRefs(parse_refs(text), head[1] if head else None)
+        refs = RemoteRefs(parse_refs(text), head[1] if head else None)
+        seconds = round(time.monotonic() - began, 3)
+        reporting.debug("repository_polled", repository=parsed.shown, refs=len(refs.refs), seconds=seconds)
+        return refs
 
     def update(self, address: str, refs: RemoteRefs, *, timeout: float = FETCH_SECONDS) -> bool:
         """Make the mirror hold ``refs``; return whether it had to be cloned or fetched.
@@ -102,8 +109,17 @@ class Mirrors:
         mirror = self._folder / parsed.mirror_name
         if self._known.get(mirror.name) == refs.refs and git_mirror.is_there(mirror):
             return False
+        began = time.monotonic()
         with git_mirror.locked(mirror, parsed, timeout=timeout):
             fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout)
+        if fetched:
+            seconds = round(time.monotonic() - began, 3)
+            reporting.debug(
+                "repository_fetched",
+                repository=parsed.shown,
+                moved=_moved(self._known.get(mirror.name, {}), refs.refs),
+                seconds=seconds,
+            )
         self._known[mirror.name] = refs.refs
         return fetched
 
@@ -321,6 +337,13 @@ class Mirrors:
     def read(self, parsed: Address, action: Callable[[Path], _Answer]) -> _Answer:
         """What ``action`` reads from the mirror of an address, failures of git made into this package's errors."""
         return git_mirror.reading(self._folder / parsed.mirror_name, parsed, action)
+
+
+def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    """Which refs are elsewhere now, as ``refs/heads/main 1a2b3c4 -> 5d6e7f8``; after a start, where they are."""
+    names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
+    told = [f"{name} {before.get(name, 'none')[:7]} -> {after.get(name, 'none')[:7]}" for name in names[:REFS_TOLD]]
+    return [*told, f"and {len(names) - REFS_TOLD} more"] if len(names) > REFS_TOLD else told
 
 
 def _checked(object_id: str) -> str:

@@ -17,9 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from reconciler.host import reporting
 from reconciler.host.interruption import CHECK_SECONDS, stop_if_interrupted
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 
+COMMAND_CHARACTERS = 500
+"""How much of a command's line is reported."""
 TAIL_BYTES = 8 * 1024
 OUTPUT_LIMIT_BYTES = 256 * 1024 * 1024
 TERMINATE_GRACE_SECONDS = 2.0
@@ -108,9 +111,17 @@ def run(
     # whatever the program left behind in its group must not outlive it
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    seconds = time.monotonic() - started
+    # what it reads and its environment may be secret; what stands in the list of processes is not
+    reporting.debug("command_ran", command=_shown(arguments), status=status, seconds=round(seconds, 3))
     if status != 0:
         raise CommandFailed(arguments, status, tail, what=what)
-    return Result(stdout, tail, time.monotonic() - started)
+    return Result(stdout, tail, seconds)
+
+
+def _shown(arguments: Sequence[str]) -> str:
+    text = " ".join(arguments)
+    return text if len(text) <= COMMAND_CHARACTERS else f"{text[:COMMAND_CHARACTERS]}…"
 
 
 def _start(

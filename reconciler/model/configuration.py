@@ -31,6 +31,15 @@ class Profile(StrEnum):
     SYSTEM = "system"
 
 
+class LogLevel(StrEnum):
+    """From which level on the agent logs."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """The config repository. ``url`` is an address, or a path for development; ``path`` is the manifests' folder."""
@@ -116,6 +125,16 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Log:
+    """What the agent logs; SIGUSR1 switches ``debug`` on and off while it runs."""
+
+    __pydantic_config__ = STRICT
+    level: Annotated[LogLevel, about("From which level on the agent logs: debug, info, warning or error.")] = (
+        LogLevel.INFO
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that agent.yaml says."""
 
@@ -131,3 +150,4 @@ class Configuration:
     prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
+    log: Annotated[Log, about("What the agent logs.")] = Log()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from reconciler.agent.agent import Agent
-from reconciler.agent.logs import configure_logs
+from reconciler.agent.logs import configure_logs, set_level
 from reconciler.cli.progress import make_progress
 from reconciler.cli.wiring import Installation
 from reconciler.host.locking import AGENT, state_lock
@@ -31,6 +31,7 @@ def command(folder: Path, port: int, *, stop: bool) -> int:
     if not (home / MARK).exists():
         _make(home, _free_port(port))
     installation = Installation.load(home / MARK)
+    set_level(installation.configuration.log.level)
     installation.layout.create()
     progress = make_progress()
     with state_lock(installation.layout, AGENT), installation.engine(progress) as engine:

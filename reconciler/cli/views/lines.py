@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from reconciler.model.printable import printable
+
 INDENT = "  "
 
 _RESET = "\x1b[0m"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, and the marks that make text read in another order than it is written."""
 
 
 class Style(Enum):
@@ -75,11 +75,6 @@ def text_lines(text: str, style: Style = Style.PLAIN) -> list[Line]:
     return [styled(part, style) if part else () for part in text.rstrip().splitlines()]
 
 
-def printable(text: str) -> str:
-    """``text`` with control characters written out: what a log or a commit says must not steer the terminal."""
-    return _UNPRINTABLE.sub(lambda match: _written_out(match[0]), text)
-
-
 def without_commands(text: str) -> str:
     """Like :func:`printable`, but colours stay: for logs, on a terminal."""
     pieces: list[str] = []
@@ -104,8 +99,3 @@ def _with_colour(part: Part) -> str:
     text = printable(part.text)
     code = _CODES.get(part.style)
     return f"\x1b[{code}m{text}{_RESET}" if code and text.strip() else text
-
-
-def _written_out(character: str) -> str:
-    code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from reconciler.cli.views.lines import Part, Style, printable
+from reconciler.cli.views.lines import Part, Style
+from reconciler.model.printable import printable
 
 GAP = "  "
 
