@@ -11,7 +11,7 @@ WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : worker
 .PHONY: help demo test test-system lint wheel clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
 	@$(RUN) reconciler demo $(ARGS)

@@ -12,6 +12,7 @@ import pytest
 from command_line import environment, in_terminal, reconciler
 from reconciler import __version__
 from reconciler.cli.commanding import COMMANDS, global_options_first
+from reconciler.cli.commands.demo import program
 from reconciler.cli.main import main
 
 
@@ -193,3 +194,28 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], unneeded: se
         check=False,
     )
     assert unneeded & set(done.stdout.split()) == set()
+
+
+def test_a_demo_that_cannot_be_made_names_its_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    ended = reconciler("demo", str(tmp_path / "file" / "demo"))
+    assert ended.status == 2
+    assert ended.err.startswith(f"error: the folder {tmp_path}/file/demo cannot be made: ")
+    assert "hint: name another folder" in ended.err
+
+
+def test_the_demo_says_commands_for_any_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "venv" / "bin" / "reconciler"
+    own.parent.mkdir(parents=True)
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    everywhere = tmp_path / "bin"
+    everywhere.mkdir()
+    (everywhere / "reconciler").symlink_to(own)
+    monkeypatch.setattr("sys.prefix", str(tmp_path / "venv"))
+    monkeypatch.setenv("PATH", str(own.parent))
+    assert program() == str(own)
+    monkeypatch.setenv("PATH", f"{everywhere}:{own.parent}")
+    assert program() == "reconciler"
+    monkeypatch.setattr("sys.prefix", sys.base_prefix)
+    assert program() == "reconciler"

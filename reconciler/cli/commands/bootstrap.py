@@ -28,7 +28,9 @@ def command(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and change nothing.")] = False,
 ) -> int:
-    """Make a blank Debian or Ubuntu server ready, and run the first pass. Run again, it changes nothing."""
+    """Make a blank server ready, and run the first pass.
+
+    For Debian and Ubuntu. Run again, it changes nothing."""
     from reconciler.cli.bootstrapping import bootstrap  # noqa: PLC0415  not needed to refuse options
     from reconciler.host.bootstrapping.plan import Wanted  # noqa: PLC0415
 

@@ -54,12 +54,17 @@ def _make(home: Path, port: int) -> None:
         raise UsageError(f"{home} is not empty and holds no demo", hint="name another folder: reconciler demo DIR")
     unfinished = home.with_name(f".tmp-{home.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    shutil.copytree(FILES, unfinished, ignore=shutil.ignore_patterns("__pycache__"))
+    try:
+        unfinished.mkdir(parents=True)
+    except OSError as error:
+        raise UsageError(
+            f"the folder {home} cannot be made: {error.strerror}", hint="name another folder: reconciler demo DIR"
+        ) from error
+    shutil.copytree(FILES, unfinished, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     _fill_in(unfinished / "config" / "manifests" / "blog.yaml", "@APP_REPOSITORY@", (home / "app").as_uri())
     _fill_in(unfinished / MARK, "@PORT@", str(port))
     for name in ("app", "config"):
         _first_commit(unfinished / name)
-    home.parent.mkdir(parents=True, exist_ok=True)
     if home.exists():
         home.rmdir()
     unfinished.rename(home)
@@ -134,9 +139,12 @@ def _again(home: Path) -> str:
 
 
 def program() -> str:
-    """How to call this program again: by its name where that leads to it, else by its path."""
-    here = Path(sys.argv[0])
+    """How to call this program from any terminal: by its name where every PATH leads to it, else by its path.
+
+    A virtual environment is on the PATH of the terminal, or of the make, that it was put there for, and of no other.
+    """
+    own = Path(sys.prefix) / "bin" / "reconciler"
     found = shutil.which("reconciler")
-    if here.name != "reconciler" or (found is not None and Path(found).resolve() == here.resolve()):
+    if sys.prefix == sys.base_prefix or not own.exists():
         return "reconciler"
-    return str(here)
+    return "reconciler" if found is not None and Path(found) != own and Path(found).samefile(own) else str(own)
