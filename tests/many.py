@@ -12,7 +12,7 @@ from unittest import mock
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.engine import Engine
 from reconciler.engine.reading import Reader
-from reconciler.engine.recording import record_verified
+from reconciler.engine.recording import Recorder
 from reconciler.host.files import write_whole
 from reconciler.host.releases import lay_out_release, switch, write_vassal
 from reconciler.model.plan import AppPlan
@@ -100,4 +100,4 @@ def _put_in_place(engine: Engine, app: DesiredApp, revision: str) -> None:
         folder=layout.output(StageName.SOURCE, app.digests[StageName.SOURCE]),
     )
     switch(layout, app.name, app.release)
-    record_verified(engine.journal, app, revision, AppPlan(app.name), 0.0)
+    Recorder(engine.journal, app, revision, AppPlan(app.name)).verified(0.0, {})

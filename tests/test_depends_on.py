@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-import time
-
-import pytest
-
 from command_line import reconciler
 from reconciler.cli.views.plan import plan_lines
-from reconciler.engine.ordering import hold_back, in_order
+from reconciler.engine.ordering import hold_back
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.status import read_status
 from reconciler.host.journal import Journal
@@ -133,51 +127,10 @@ def test_every_dependency_that_could_never_come_true_is_told_at_once() -> None:
     ]
 
 
-def test_long_chains_go_through_a_small_pool_in_order_and_side_by_side() -> None:
-    order: list[str] = []
-    together = threading.Barrier(2)
-    names = [f"app{number}" for number in range(30)]
-    chain = {name: (before,) for before, name in itertools.pairwise(names)}
-
-    def apply(result: AppResult) -> AppResult:
-        if result.app in ("left", "right"):
-            together.wait(DEADLINE_SECONDS)
-        order.append(result.app)
-        return result
-
-    work = [planned(name) for name in [*reversed(names), "left", "right"]]
-    done = in_order(work, chain, apply, 2)
-    assert set(outcomes(done).values()) == {Outcome.CHANGED}
-    assert [name for name in order if name in chain or name == "app0"] == names
-
-
-def test_what_depends_on_a_failure_is_not_applied_and_the_rest_is() -> None:
-    applied = []
-
-    def apply(result: AppResult) -> AppResult:
-        applied.append(result.app)
-        return AppResult(result.app, Outcome.FAILED if result.app == "bad" else Outcome.CHANGED, PLAN)
-
-    needs = {"child": ("bad",), "grandchild": ("child",), "other": ("good",)}
-    done = in_order([planned(name) for name in ("grandchild", "child", "bad", "other", "good")], needs, apply, 1)
-    assert outcomes(done) == {
-        "bad": Outcome.FAILED,
-        "child": Outcome.WAITING,
-        "grandchild": Outcome.WAITING,
-        "good": Outcome.CHANGED,
-        "other": Outcome.CHANGED,
-    }
-    assert sorted(applied) == ["bad", "good", "other"]
-
-
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_apps_that_wait_for_each_other_do_not_hang_a_pass(at_once: int) -> None:
+def test_apps_that_wait_for_each_other_are_held_back() -> None:
     needs = {"one": ("two",), "two": ("one",)}
     held = hold_back([planned("one"), planned("two"), planned("three")], needs)
     assert outcomes(held) == {"one": Outcome.WAITING, "two": Outcome.WAITING, "three": Outcome.CHANGED}
-    began = time.monotonic()
-    assert len(in_order([planned("one"), planned("two")], needs, lambda result: result, at_once)) == 2
-    assert time.monotonic() - began < DEADLINE_SECONDS
 
 
 def test_a_pass_about_one_app_leaves_it_waiting_for_work_that_it_does_not_do() -> None:

@@ -1,4 +1,4 @@
-"""The agent: waits for a reason, runs a pass, says what it did, for as long as it lives."""
+"""The agent: waits for a reason, looks, lets the work be done, and says how it went, for as long as it lives."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -25,7 +26,8 @@ from reconciler.agent.watching import local_folder, start_watching, stop_watchin
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.recording import as_reconciler_error
-from reconciler.engine.results import PassResult
+from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.work import Attempt
 from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal
@@ -43,29 +45,68 @@ GIVE_UP_SECONDS = 4.0
 """How long it may take after that to come to a safe point."""
 
 
+class Renewal(Protocol):
+    """Where an agent gets an engine with the configuration as it is by now."""
+
+    def check(self) -> None:
+        """Read the configuration; raises a :class:`ReconcilerError` when it cannot be taken over."""
+
+    def renew(self) -> tuple[Engine, str]:
+        """End the engine, and make one from what was read; with the host's name."""
+
+
 @dataclass(slots=True)
 class Agent:
-    """One running agent over one engine; the caller holds the state lock."""
+    """One running agent over one engine; the caller holds the state lock.
+
+    The main thread looks, whenever something asks for it; the work that it finds goes on beside it.
+    """
 
     engine: Engine
     host_name: str
+    renewal: Renewal | None = None
     queue: TriggerQueue = field(default_factory=TriggerQueue)
     telling: Telling = field(default_factory=Telling)
     waiting: Waiting = field(default_factory=Waiting)
     service: ServiceManager = field(default_factory=ServiceManager)
+    _ending: bool = False
     _ended: threading.Event = field(default_factory=threading.Event)
     _signals: tuple[socket.socket, ...] = ()
 
     def run(self) -> None:
-        """Reconcile until SIGTERM or SIGINT, then end within seconds, at a safe point of the pass under way."""
+        """Reconcile until SIGTERM or SIGINT, then end within seconds, at a safe point of the work under way."""
         # switched off for commands that end soon
         gc.enable()
-        configuration = self.engine.reader.configuration
-        log = structlog.get_logger()
         forget_interruption()
         remove_left_over(self.engine.host.layout)
         if threading.current_thread() is threading.main_thread():
             self._signals = react_to_signals(self._reactions())
+        log = structlog.get_logger()
+        control = ControlServer(self, self.engine.host.layout.control)
+        control.start()
+        log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
+        self.service.ready()
+        try:
+            self._serve()
+            while self.renewal is not None and not self._ending:
+                self.engine, self.host_name = self.renewal.renew()
+                self.queue = TriggerQueue()
+                if self._ending:
+                    # asked for between the two queues
+                    self.queue.close()
+                log.info("configuration_read", host=self.host_name)
+                self._serve()
+        finally:
+            self.waiting.close()
+            control.close()
+            self._ended.set()
+            log.info("agent_stopped", note="nginx and uWSGI go on serving")
+
+    def _serve(self) -> None:
+        """Look and work until the queue is closed, and nothing is under way any more."""
+        configuration, work = self.engine.reader.configuration, self.engine.work
+        work.listener = self
+        self.engine.surveying.listener = self.telling.tell_drift
         scheduler = start_schedule(
             self.queue.put,
             host=self.host_name,
@@ -73,42 +114,38 @@ class Agent:
             drift=configuration.drift.interval,
         )
         watcher = start_watching(self.queue.put, self._repositories(), self._folders())
-        control = ControlServer(self, self.engine.host.layout.control)
-        control.start()
-        self.engine.surveying.listener = self.telling.tell_drift
-        log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
         self.queue.put("start")
-        self.service.ready()
+        work.start()
         try:
             while (trigger := self.queue.take(SETTLE_SECONDS, self.service)) is not None:
-                # looked at wherever the pass waits for a program or an answer
+                # looked at wherever the look waits for a program or an answer
                 with giving_way(self.service.goes_on):
-                    self._pass(trigger)
+                    self._look(trigger)
         except Interrupted:
-            log.info("pass_interrupted", note="the next agent carries on")
+            pass
         finally:
-            self.waiting.close()
-            control.close()
-            self._ended.set()
+            work.close()
+            if not self._ending:
+                work.give_up()
+            work.join()
             scheduler.shutdown(wait=False)
             if watcher is not None:
                 stop_watching(watcher)
-            log.info("agent_stopped", note="nginx and uWSGI go on serving")
+        if work.interrupted:
+            structlog.get_logger().info("work_interrupted", note="the next agent carries on")
 
-    def _pass(self, trigger: str) -> None:
-        """One pass; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
+    def _look(self, trigger: str) -> None:
+        """One look; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
         with reporting.about(**{"pass": secrets.token_hex(PASS_BYTES), "trigger": trigger}):
-            self._pass_to_its_end(trigger)
+            self._look_to_its_end(trigger)
 
-    def _pass_to_its_end(self, trigger: str) -> None:
+    def _look_to_its_end(self, trigger: str) -> None:
         try:
             reporting.debug("pass_began")
             self.waiting.look_began()
-            result = self.engine.reconcile(trigger, news=self.queue)
-            for app in result.apps:
-                self.waiting.attempt_ended(app)
+            result = self.engine.look(trigger)
             self.waiting.look_ended(result)
-            self.telling.tell(result, trigger)
+            self.telling.tell_look(result, trigger)
         except ReconcilerError as error:
             self.waiting.look_ended(PassResult("", (), error=error))
             self.telling.tell_failed(error, trigger)
@@ -131,7 +168,23 @@ class Agent:
         """Ask for a pass, and wait until it and its work are done; ``None`` once ``given_up`` says so."""
         asked = self.waiting.ask(app)
         self.queue.put("sync")
-        return self.waiting.wait(asked, seconds, at_rest=lambda: True, given_up=given_up)
+        return self.waiting.wait(asked, seconds, at_rest=lambda: self.engine.work.at_rest, given_up=given_up)
+
+    # what the work tells
+
+    def attempt_began(self, _attempt: Attempt) -> None:
+        """Commits that come soon after this may be a burst."""
+        self.queue.working()
+
+    def attempt_ended(self, attempt: Attempt, result: AppResult | None) -> None:
+        """One line for each."""
+        if result is not None:
+            self.waiting.attempt_ended(result)
+        self.telling.tell_attempt(attempt, result)
+
+    def look_needed(self) -> None:
+        """What was left over by the work is seen to by a look."""
+        self.queue.put("work")
 
     def _repositories(self) -> list[Path]:
         found = local_folder(self.engine.reader.config_address)
@@ -143,9 +196,26 @@ class Agent:
 
     def _reactions(self) -> dict[signal.Signals, Reaction]:
         """What every signal does."""
-        return {**dict.fromkeys(ENDING, self._wind_down), signal.SIGUSR1: toggle_debug}
+        return {
+            **dict.fromkeys(ENDING, self._wind_down),
+            signal.SIGHUP: self._read_configuration,
+            signal.SIGUSR1: toggle_debug,
+        }
+
+    def _read_configuration(self) -> None:
+        """Go on with the configuration as it is by now, unless it is wrong. What is being built begins anew."""
+        if self.renewal is None or self._ending:
+            return
+        try:
+            self.renewal.check()
+        except ReconcilerError as error:
+            hint = error.hint or "the agent goes on with the configuration that it has"
+            structlog.get_logger().error("configuration_refused", error=str(error), hint=hint)
+            return
+        self.queue.close()
 
     def _wind_down(self) -> None:
+        self._ending = True
         self.service.ending()
         self.queue.close()
         if self._ended.wait(FINISH_SECONDS):

@@ -14,10 +14,8 @@ QUIET_SECONDS = 1.0
 LONGEST_SECONDS = 15.0
 """or when commits have come for so long without a pause."""
 
-PATIENT = frozenset({"file:git", "file:drift", "poll", "drift"})
+PATIENT = frozenset({"file:git", "file:drift", "poll", "drift", "work"})
 """Triggers that wait for the end of a burst of commits; others, such as those of people, do not."""
-NEWS_AT_ONCE = frozenset({"poll", "webhook", "sync"})
-"""Triggers after which git is looked at during a pass too, without waiting for the end of a burst."""
 
 
 class TriggerQueue:
@@ -32,7 +30,6 @@ class TriggerQueue:
         self._since = 0.0
         self._closed = False
         self._worked = float("-inf")
-        self._news = False
         # commits that wait: when the first and the last was heard of, and whether they may be a burst
         self._first: float | None = None
         self._last = 0.0
@@ -46,8 +43,6 @@ class TriggerQueue:
                 self._since = now
             if trigger not in self._waiting:
                 self._waiting.append(trigger)
-            if trigger in NEWS_AT_ONCE:
-                self._news = True
             if trigger == "file:git":
                 if self._first is None:
                     self._first, self._burst = now, now - self._worked < BURST_SECONDS
@@ -81,28 +76,18 @@ class TriggerQueue:
                     self._condition.wait(wait)
                 else:
                     triggers, self._waiting = self._waiting, []
-                    self._first, self._news = None, False
+                    self._first = None
                     return "+".join(triggers)
             return None
 
-    # news for a pass that is under way
-
     def working(self) -> None:
-        """A pass begins to work on what git asks for now."""
+        """Work begins on what git asks for now."""
         self._worked = time.monotonic()
-
-    def moved(self) -> bool:
-        """Whether git may have moved since the last time, and no burst is under way. The triggers go on waiting."""
-        with self._condition:
-            heard = self._first is not None and time.monotonic() >= self._quiet()
-            if heard:
-                self._first = None
-            news, self._news = self._news or heard, False
-            return news
 
     def _begin(self, settle_seconds: float) -> float:
         """When the pass for what waits may begin."""
-        settled = any(trigger.startswith("file") for trigger in self._waiting)
+        # the events of the files that work has written come with its end
+        settled = any(trigger.startswith("file") or trigger == "work" for trigger in self._waiting)
         begin = self._since + settle_seconds if settled else self._since
         if self._first is None or not PATIENT.issuperset(self._waiting):
             return begin

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from reconciler.engine.drifting import DriftNews, Response
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.work import Attempt
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import SHORT_DIGITS, Outcome
 
@@ -31,9 +33,29 @@ class Telling:
     _told: dict[str, str] = field(default_factory=dict)
     _quiet_since: float = 0.0
     _quiet_passes: int = 0
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def tell_look(self, result: PassResult, trigger: str) -> None:
+        """What a look found; apps with work are told of when an attempt for them has ended."""
+        working = frozenset(app.app for app in result.apps if app.outcome is Outcome.CHANGED)
+        others = tuple(app for app in result.apps if app.app not in working)
+        with self._lock:
+            self._tell(replace(result, apps=others), trigger, working)
+
+    def tell_attempt(self, attempt: Attempt, result: AppResult | None) -> None:
+        """One line for an attempt that has ended; one that was given up for a newer commit has its own already."""
+        wish = attempt.wish
+        log = structlog.get_logger().bind(trigger=wish.trigger, revision=wish.desired.revision[:SHORT_DIGITS])
+        if result is not None and result.outcome not in QUIET_OUTCOMES:
+            with self._lock:
+                self.tell_app(log, result)
 
     def tell(self, result: PassResult, trigger: str) -> None:
-        """One line for each app that has news, one for the pass when nobody has."""
+        """What a pass did that has come to its end: one line for each app with news, or one for the pass."""
+        with self._lock:
+            self._tell(result, trigger)
+
+    def _tell(self, result: PassResult, trigger: str, working: frozenset[str] = frozenset()) -> None:
         log = structlog.get_logger().bind(trigger=trigger, revision=result.revision[:SHORT_DIGITS])
         if result.error is not None:
             self._tell_once(log, PASS, "pass_failed", str(result.error), hint=result.error.hint)
@@ -46,8 +68,8 @@ class Telling:
             self.tell_app(log, app)
         if result.error is not None:
             return
-        self._tell_recovered(log, result)
-        if not news:
+        self._tell_recovered(log, result, working)
+        if not news and not working:
             self._tell_quiet(log, result)
 
     def tell_drift(self, news: DriftNews) -> None:
@@ -78,12 +100,16 @@ class Telling:
         hint = app.error.hint if app.error is not None else None
         self._tell_once(log, app.app, f"app_{app.outcome.value}", text, hint=hint, **_fields(app))
 
-    def _tell_recovered(self, log: Log, result: PassResult) -> None:
-        """What was told as wrong and is not any more; forget what has gone without having become right."""
+    def _tell_recovered(self, log: Log, result: PassResult, working: frozenset[str]) -> None:
+        """What was told as wrong and is not any more; forget what has gone without having become right.
+
+        Of apps that are worked on it is not known yet.
+        """
         if (was := self._told.pop(PASS, None)) is not None:
             log.info("pass_recovered", was=was)
         standing = {app.app: app for app in result.apps}
-        for name in [name for name in self._told if name not in standing and not name.startswith(PROBLEM)]:
+        known = {*standing, *working}
+        for name in [name for name in self._told if name not in known and not name.startswith(PROBLEM)]:
             del self._told[name]
         for name, app in standing.items():
             if app.outcome is Outcome.UNCHANGED and (was := self._told.pop(name, None)) is not None:

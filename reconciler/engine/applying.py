@@ -15,11 +15,12 @@ from reconciler.engine.restoring import Damage, set_aside, take_stock
 from reconciler.engine.switching import Switch
 from reconciler.host import reporting
 from reconciler.host.contents import Contents
-from reconciler.host.interruption import Interrupted, Superseded, stop_if_interrupted, to_the_end
+from reconciler.host.interruption import Interrupted, Superseded, TimeIsUp, stop_if_interrupted, to_the_end, within
 from reconciler.host.journal import Journal, ReleaseState
 from reconciler.host.old_assets import keep_assets
 from reconciler.host.services import Host
-from reconciler.model.errors import CommandFailed, ReconcilerError, StageFailed
+from reconciler.model.configuration import Limits
+from reconciler.model.errors import CommandFailed, HostError, OutOfTime, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
 from reconciler.model.stage import STORED, AppliedStage, DifferenceKind, StageName
 from reconciler.stages import STAGES, Stage, Work
@@ -42,6 +43,7 @@ class Applying:
     plan: AppPlan
     applied: Mapping[StageName, AppliedStage]
     contents: Contents
+    limits: Limits
     seconds: dict[StageName, float] = field(default_factory=dict)
     hooks: Hooks | None = None
 
@@ -123,17 +125,44 @@ class Applying:
         if damage is not None:
             work = replace(work, replace=damage.replace, damaged=damage.damaged)
         try:
-            stage.apply(work)
+            with self._in_time(stage.name):
+                stage.apply(work)
         except CommandFailed as error:
             raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
         except OSError as error:
             place = f" at {error.filename}" if error.filename else ""
-            raise StageFailed(f"the {stage.name} stage could not write{place}: {error.strerror or error}") from error
+            raise HostError(
+                f"the {stage.name} stage could not write{place}: {error.strerror or error}",
+                hint="check the free space and the rights of the state folder; it is tried again by itself",
+            ) from error
+
+    @contextmanager
+    def _in_time(self, stage: StageName) -> Iterator[None]:
+        """Let a stage that makes an output end after its time, with all that it started."""
+        limits = {
+            StageName.SOURCE: self.limits.source,
+            StageName.BUILD: self.limits.build,
+            StageName.STATIC: self.limits.static,
+        }
+        if stage not in limits:
+            # every program and wait of the other stages has a limit of its own
+            yield
+            return
+        seconds = limits[stage].total_seconds()
+        try:
+            with within(seconds):
+                yield
+        except TimeIsUp:
+            raise OutOfTime(
+                f"the {stage} stage took longer than {seconds:g} s and was ended",
+                hint=f"correct what hangs and commit; or raise limits.{stage} in agent.yaml, and run "
+                f"`reconciler retry {self.app.name}`",
+            ) from None
 
     def _ran_before(self) -> bool:
         """Whether this release was verified before: its hooks have run then, and run once per release."""
         history = self.journal.releases(self.app.name, HISTORY_READ, state=ReleaseState.VERIFIED)
-        return any(record.release == self.app.release for record in history)
+        return any(release.release == self.app.release for release in history)
 
     def _say(self, stage: StageName) -> Callable[[str], None]:
         return lambda line: self.progress.stage_said(self.app.name, stage, line)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from reconciler.model.configuration import Store
 from reconciler.model.stage import STORED
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
     from reconciler.engine.reading import Desired
 
 SETTING = "store"
@@ -60,12 +61,14 @@ class Collecting:
         sentence = self._recall()[1]
         return () if sentence is None else (sentence,)
 
-    def collect(self, desired: Desired) -> Collected:
+    def collect(self, desired: Desired, under_way: Iterable[DesiredApp] = ()) -> Collected:
         """Remove what neither serves, nor is asked for, nor is retained; then what the limit does not allow.
+
+        ``under_way`` are apps that are being deployed, perhaps as git asked for them before.
 
         An output that is being built has a temporary name, and is left alone.
         """
-        kept = kept_for(self.journal, desired, self._linked())
+        kept = kept_for(self.journal, desired, self._linked(), under_way)
         removed = self._remove_outputs(kept.outputs)
         notes: tuple[str, ...] = ()
         outputs, problem = kept.outputs, None

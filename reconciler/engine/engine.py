@@ -1,40 +1,54 @@
-"""One pass: poll, desired, observe, plan, gate, apply, verify, record. One app's failure never stops another."""
+"""One pass: poll, desired, observe, plan, gate, apply, verify, record. One app's failure never stops another.
+
+A *look* is the part that decides: it reads git, plans every app, and hands the apps that have work to
+:class:`~reconciler.engine.work.Work`. A single pass waits for that work; the agent goes on looking meanwhile.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.applying import Applying
-from reconciler.engine.collecting import Collected, Collecting
+from reconciler.engine.attempting import Attempting
 from reconciler.engine.drifting import Drifting
-from reconciler.engine.ordering import in_order
-from reconciler.engine.planning import SUSPENDED_BY_MANIFEST, AppliedApps, Planning, suspended
-from reconciler.engine.polling import Polled
+from reconciler.engine.housekeeping import Housekeeping
+from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.progress import Progress, Silence
-from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
-from reconciler.engine.recording import as_reconciler_error, record_failure, record_superseded, record_verified
 from reconciler.engine.results import AppResult, PassResult
-from reconciler.engine.rotating import Rotating
 from reconciler.engine.settled import Settling, settled_by
-from reconciler.engine.superseding import News, Silent, Superseding
 from reconciler.engine.surveying import Surveying
-from reconciler.engine.sweeping import sweep
-from reconciler.host.interruption import Superseded, giving_way
-from reconciler.host.journal import AppRecord, EventRecord, HookRecord, Journal, PassRecord, SuspensionRecord
+from reconciler.engine.work import Work
+from reconciler.host.journal import AppRecord, HookRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import HistoryRewritten, ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
+    from reconciler.engine.polling import Polled
     from reconciler.engine.reading import Desired, Reader
 
-APPS_AT_ONCE = 4
-"""How many apps are applied side by side: builds wait for the network, starts wait for imports."""
+UNDER_WAY = "applying"
+"""How the journal counts apps that a pass of the agent left to the work that goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What a look found; without ``desired`` nothing moved since all was settled, or git could not be read.
+
+    ``whole``: it is about every app. ``final``: the results are how the apps stand after all work.
+    """
+
+    started: float
+    began: float
+    marks: Mapping[str, int]
+    result: PassResult
+    desired: Desired | None = None
+    whole: bool = True
+    final: bool = False
 
 
 @dataclass(slots=True)
@@ -47,9 +61,9 @@ class Engine:
     progress: Progress = field(default_factory=Silence)
     observer: Observer = field(init=False)
     surveying: Surveying = field(init=False)
+    work: Work = field(init=False)
     _settling: Settling = field(init=False)
-    _collecting: Collecting = field(init=False)
-    _rotating: Rotating = field(init=False)
+    _housekeeping: Housekeeping = field(init=False)
     _applied: AppliedApps | None = None
     _outputs: dict[str, str] = field(default_factory=dict)
     _records: dict[str, AppRecord] = field(default_factory=dict)
@@ -60,9 +74,9 @@ class Engine:
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
         self.surveying = Surveying(self.observer, Drifting(self.journal))
+        self.work = Work(Attempting(self))
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
-        self._rotating = Rotating(self.host.layout.logs)
-        self._collecting = Collecting(self.host.layout, self.journal, self.reader.configuration.store)
+        self._housekeeping = Housekeeping(self.host, self.journal, self.reader.configuration, self.observer)
 
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:
         """What a pass would do and why; changes nothing that serves or that is recorded."""
@@ -73,53 +87,98 @@ class Engine:
         results = self._planning(desired).plan(app)
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
 
-    def reconcile(self, trigger: str, *, app: str | None = None, news: News | None = None) -> PassResult:
-        """One pass; ``trigger`` says who asked. Never raises for what one app did.
+    def reconcile(self, trigger: str, *, app: str | None = None) -> PassResult:
+        """One pass to its end; ``trigger`` says who asked. Never raises for what one app did."""
+        look = self._look(trigger, app)
+        if look.desired is not None and self._submit(look, look.desired, trigger):
+            done = self.work.finish()
+            results = tuple(done[result.app] if _has_work(result) else result for result in look.result.apps)
+            look = replace(look, result=replace(look.result, apps=results), final=True)
+        return self._end(look, trigger)
 
-        With ``news``, an app for which git asks for something newer meanwhile is given up, and the newer one applied.
+    def look(self, trigger: str) -> PassResult:
+        """The part of a pass that decides; the work that it finds goes on beside the next looks.
+
+        Apps that are worked on have the outcome ``changed``. Never raises for what one app did.
         """
-        started, began = time.time(), time.monotonic()
+        look = self._look(trigger, None)
+        if look.desired is not None:
+            self._submit(look, look.desired, trigger)
+            look = replace(look, result=replace(look.result, apps=self.work.as_it_stands(look.result.apps)))
+        return self._end(look, trigger)
+
+    # looking
+
+    def _look(self, trigger: str, app: str | None) -> _Look:
+        started, began, marks = time.time(), time.monotonic(), self.work.marks()
+
+        def busy() -> frozenset[str]:
+            return self.work.touched_since(marks)
+
         self._load()
+        drift = self.surveying.begin(trigger, self._known, busy)
         drift = self.surveying.begin(trigger, self._known)
         ahead: Polled = {}
-        quiet = not (self._collecting.due or self._suspensions or self.surveying.drifting.unsettled)
+        quiet = not (self._housekeeping.due or self._suspensions or self.surveying.drifting.unsettled)
         if app is None and self.reader.fresh and quiet:
             ahead, settled = self._settling.look(self._known, self._records, self.observer)
             if settled is not None:
-                revision, results = settled
-                problems = (*self._keep_serving(), *self._collecting.problems)
-                return self._finish(trigger, started, began, PassResult(revision, results, problems))
+                return _Look(started, began, marks, PassResult(*settled, drift=drift))
         try:
             desired = self.reader.read(self._known, self._outputs, ahead=ahead)
         except ReconcilerError as error:
-            return self._unreadable(trigger, error, started)
-        planned = self._planning(desired).plan(app, alone=True)
-        drift += self.surveying.note(planned, desired, self._known)
-        work = [result for result in planned if result.outcome is Outcome.CHANGED]
-        if work:
-            self._settling.remember(None)
-        superseding = Superseding(desired, news or Silent(), lambda: self._read_newer(superseding))
-        done = {result.app: result for result in self._work(work, desired, superseding)} if work else {}
-        problems = (*desired.problems, *self._keep_serving(), *self._sweep(planned, desired))
-        results = tuple(done.get(result.app, result) for result in planned)
-        if app is None:
-            self.reader.repository.remember(superseding.newest.revision)
-            self._forget_unasked(desired)
-            if superseding.newest is desired:
-                self._settling.remember(settled_by(desired, results, self.reader.configuration.repository.branch))
-        if work:
-            self.observer.contents.save()
-        collected = self._collect(superseding.newest) if work or self._collecting.due else Collected()
-        self._remember_errors(results)
-        problems = (*problems, *collected.problems, *self._collecting.problems)
-        result = PassResult(desired.revision, results, problems, collected.notes, drift=drift)
-        return self._finish(trigger, started, began, result)
+            # nothing is known, so nothing is done
+            if isinstance(error, HistoryRewritten):
+                self.reader.repository.record_rewritten(error)
+            last = self.journal.last_pass()
+            revision = last.revision if last is not None else ""
+            return _Look(started, began, marks, PassResult(revision, (), error=error, drift=drift))
+        results = tuple(self._planning(desired).plan(app, alone=True))
+        drift += self.surveying.note(results, desired, self._known, busy)
+        result = PassResult(desired.revision, results, desired.problems, drift=drift)
+        return _Look(started, began, marks, result, desired, whole=app is None)
 
-    def _finish(self, trigger: str, started: float, began: float, result: PassResult) -> PassResult:
-        sentences = "; ".join(result.problems) or None
-        record = PassRecord(started, time.time(), trigger, result.revision, result.outcomes, sentences)
+    def _submit(self, look: _Look, desired: Desired, trigger: str) -> bool:
+        """Hand over what there is to do; returns whether there is anything."""
+        working = any(_has_work(result) for result in look.result.apps)
+        if working:
+            self._settling.remember(None)
+        self.work.submit(desired, look.result.apps, trigger, look.marks)
+        return working
+
+    def _end(self, look: _Look, trigger: str) -> PassResult:
+        """Keep house, and write the one line of this pass."""
+        result, desired = look.result, look.desired
+        if result.error is not None:
+            return self._finish(look, trigger, result)
+        problems = self._housekeeping.keep_serving() if self._known else ()
+        if desired is not None:
+            touched = self.work.touched_since(look.marks)
+            busy = frozenset(self.work.running()) if look.final else touched
+            problems += self._housekeeping.sweep(self._known, result.apps, desired, busy=busy)
+            if look.whole:
+                self._remember(desired, result.apps, final=look.final or not touched)
+            collected = self._housekeeping.collect(desired, self.work)
+            problems += collected.problems
+            result = replace(result, notes=collected.notes)
+            self._housekeeping.remember_errors(result.apps, self._records, busy)
+        problems = (*result.problems, *problems, *self._housekeeping.problems)
+        return self._finish(look, trigger, replace(result, problems=problems))
+
+    def _remember(self, desired: Desired, results: tuple[AppResult, ...], *, final: bool) -> None:
+        self.reader.repository.remember(desired.revision)
+        self._housekeeping.forget_unasked(desired, self._records, {*self._known, *self._suspensions})
+        if final and self.work.at_rest:
+            branch = self.reader.configuration.repository.branch
+            self._settling.remember(settled_by(desired, results, branch))
+
+    def _finish(self, look: _Look, trigger: str, result: PassResult) -> PassResult:
+        sentences = str(result.error) if result.error is not None else "; ".join(result.problems) or None
+        running = self.work.running()
+        outcomes = Counter(UNDER_WAY if app.app in running else app.outcome.value for app in result.apps)
+        record = PassRecord(look.started, time.time(), trigger, result.revision, dict(outcomes), sentences)
         self.journal.record_pass(record)
-        return replace(result, seconds=time.monotonic() - began)
+        return replace(result, seconds=time.monotonic() - look.began)
 
     # loading and planning
 
@@ -152,168 +211,6 @@ class Engine:
             self.surveying.drifting,
         )
 
-    # doing
 
-    def _read_newer(self, superseding: Superseding) -> Desired:
-        """What git asks for by now; a history that was rewritten during the pass is refused as after it."""
-        self.reader.repository.remember(superseding.newest.revision)
-        return self.reader.read(self._known, self.journal.outputs())
-
-    def _work(self, work: list[AppResult], desired: Desired, superseding: Superseding) -> list[AppResult]:
-        # removals come first: a renamed app may claim the server name of the old one
-        done = [self._remove(result) for result in work if result.app not in desired.apps]
-        changing = [result for result in work if result.app in desired.apps]
-        dependencies = {app.name: app.manifest.spec.depends_on for app in desired.apps.values()}
-        with superseding.looking():
-            done += in_order(
-                changing,
-                dependencies,
-                lambda result: self._apply_newest(result, desired, superseding),
-                APPS_AT_ONCE,
-            )
-        return done
-
-    def _apply_newest(self, result: AppResult, desired: Desired, superseding: Superseding) -> AppResult:
-        """Apply an app; each time that a newer commit overtakes the attempt, go on with that one."""
-        while True:
-            app = desired.apps[result.app]
-            # a person may have suspended it since the pass began
-            if (why := suspended(app, self.journal.suspensions())) is not None:
-                return replace(result, outcome=Outcome.SUSPENDED, note=why)
-            try:
-                with giving_way(lambda app=app: superseding.overtaken(app)):  # type: ignore[misc]
-                    return self._apply(result, desired)
-            except Superseded:
-                desired = superseding.newest
-            if result.app not in desired.apps:
-                return replace(result, outcome=Outcome.WAITING, note="a newer commit removes it, with the next pass")
-            result = self._planning(desired).plan_app(desired.apps[result.app])
-            overtaken = self._unverified(desired.apps[result.app], desired)
-            if result.outcome is Outcome.CHANGED and overtaken:
-                note = f"it depends on {', '.join(overtaken)}: a newer commit changed that in the middle of this pass"
-                return replace(result, outcome=Outcome.WAITING, note=note)
-            if result.outcome is not Outcome.CHANGED:
-                return result
-
-    def _unverified(self, app: DesiredApp, desired: Desired) -> list[str]:
-        """Those of an app's dependencies whose releases in ``desired`` are not the ones that were verified last."""
-        if not app.manifest.spec.depends_on:
-            return []
-        records = self.journal.apps()
-        return [
-            on
-            for on in app.manifest.spec.depends_on
-            if on not in desired.apps or on not in records or records[on].release != desired.apps[on].release
-        ]
-
-    def _apply(self, result: AppResult, desired: Desired) -> AppResult:
-        app = desired.apps[result.app]
-        applying = Applying(
-            self.host,
-            self.journal,
-            self.progress,
-            app,
-            result.plan,
-            self._known.get(app.name, {}),
-            self.observer.contents,
-        )
-        began = time.monotonic()
-
-        def verified() -> None:
-            record_verified(
-                self.journal, app, desired.revision, result.plan, time.monotonic() - began, applying.hooks_detail
-            )
-            self.surveying.healed(app, result.plan)
-
-        try:
-            applying.apply(verified)
-        except Superseded:
-            seconds, more = time.monotonic() - began, applying.hooks_detail
-            record_superseded(self.journal, app, desired.revision, result.plan, seconds, more)
-            raise
-        except Exception as error:
-            seconds = time.monotonic() - began
-            more = applying.hooks_detail
-            failure = record_failure(self.journal, app, desired.revision, result.plan, error, seconds, more)
-            result = result.failed(failure)
-        return replace(result, seconds=applying.seconds, total_seconds=time.monotonic() - began)
-
-    def _remove(self, result: AppResult) -> AppResult:
-        began = time.monotonic()
-        try:
-            remove_app(self.host, result.app, REMOVAL_DRAIN_SECONDS)
-            event = EventRecord(
-                result.app, "removed", "its manifest is gone; shared files and logs stay", time.time()
-            )
-            self.journal.record_removed(result.app, event)
-        except (ReconcilerError, OSError) as error:
-            result = result.failed(as_reconciler_error(error))
-        return replace(result, total_seconds=time.monotonic() - began)
-
-    def _keep_serving(self) -> tuple[str, ...]:
-        """Start what a reboot or a person ended, and take over a changed listen address; sentences where it fails."""
-        if not self._known:
-            return ()
-        problems = [*self._rotating.look()]
-        for current, bring_back in (
-            (self.host.emperor.running, self.host.emperor.ensure_running),
-            (self.host.nginx.current, self.host.nginx.ensure_running),
-        ):
-            try:
-                if not current():
-                    bring_back()
-            except ReconcilerError as error:
-                problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
-        return tuple(problems)
-
-    def _sweep(self, planned: Iterable[AppResult], desired: Desired) -> tuple[str, ...]:
-        quiet = (Outcome.UNCHANGED, Outcome.QUARANTINED)
-        settled = [result.app for result in planned if result.outcome in quiet]
-        return sweep(self.host, self._known, settled, desired, self.reader.configuration.prune)
-
-    # recording
-
-    def _remember_errors(self, results: Iterable[AppResult]) -> None:
-        """Keep what `status` says of each app current; writes only what is another thing than before."""
-        for result in results:
-            record = self._records.get(result.app, AppRecord(result.app))
-            # what an operator suspended is in a table of its own, and may end at any time
-            by_manifest = result.outcome is Outcome.SUSPENDED and SUSPENDED_BY_MANIFEST in (result.note or "")
-            reason = SUSPENDED_BY_MANIFEST if by_manifest else None
-            if reason != record.suspended_reason:
-                self.journal.record_suspended(result.app, reason)
-            waiting = result.note if result.outcome is Outcome.WAITING else None
-            if waiting != record.waiting_reason:
-                self.journal.record_waiting(result.app, waiting)
-            if result.outcome is Outcome.FAILED and str(result.error) != record.last_error:
-                self.journal.record_error(result.app, str(result.error))
-            elif result.outcome is Outcome.UNCHANGED:
-                if record.last_error is not None:
-                    self.journal.record_error(result.app, None)
-                if record.quarantined_key is not None:
-                    # a revert asks for what serves: what failed is not asked for any more
-                    self.journal.release_quarantine(result.app)
-
-    def _forget_unasked(self, desired: Desired) -> None:
-        """Drop what is remembered of apps that never served here and that no manifest asks for any more."""
-        if desired.unreadable:
-            return
-        unknown = self._records.keys() - self._known.keys() - desired.apps.keys() - desired.held.keys()
-        for name in unknown - self._suspensions.keys():
-            message = "its manifest is gone, and no release of it was ever verified here"
-            self.journal.record_removed(name, EventRecord(name, "removed", message, time.time()))
-
-    def _unreadable(self, trigger: str, error: ReconcilerError, started: float) -> PassResult:
-        """The config repository cannot be read: nothing is known, so nothing is done."""
-        if isinstance(error, HistoryRewritten):
-            self.reader.repository.record_rewritten(error)
-        last = self.journal.last_pass()
-        revision = last.revision if last is not None else ""
-        self.journal.record_pass(PassRecord(started, time.time(), trigger, revision, {}, str(error)))
-        return PassResult(revision, (), error=error, seconds=time.time() - started)
-
-    def _collect(self, desired: Desired) -> Collected:
-        try:
-            return self._collecting.collect(desired)
-        except OSError as error:
-            return Collected(problems=(f"what is not needed any more could not be removed: {error}",))
+def _has_work(result: AppResult) -> bool:
+    return result.outcome is Outcome.CHANGED

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from reconciler.host.journal import Journal, ReleaseState
 from reconciler.model.stage import STORED, AppliedStage, StageName
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
     from reconciler.engine.reading import Desired
 
 HISTORY_READ = 5_000
@@ -37,8 +38,12 @@ class Kept:
         return self.needed.union(*(release.outputs for release in self.retained))
 
 
-def kept_for(journal: Journal, desired: Desired, linked: Mapping[str, str]) -> Kept:
+def kept_for(
+    journal: Journal, desired: Desired, linked: Mapping[str, str], under_way: Iterable[DesiredApp] = ()
+) -> Kept:
     """What stays when git asks for ``desired``; ``linked`` has the release that each app's public link leads to.
+
+    ``under_way`` are apps that are being deployed, perhaps as git asked for them before.
 
     A quarantined release is kept like one that served before: a ``retry`` finds its outputs again, unless the space
     is needed.
@@ -52,9 +57,12 @@ def kept_for(journal: Journal, desired: Desired, linked: Mapping[str, str]) -> K
         # of an app whose manifest cannot be read nobody knows how many to keep: all that were kept so far
         retain = desired.apps[name].manifest.spec.retain if name in desired.apps else len(history)
         retained += retained_releases(history, records[name].release if name in records else None, retain)
+    for app in under_way:
+        releases.add((app.name, app.release))
+        needed[app.name] = needed.get(app.name, frozenset()) | _asked(app)
     for name, app in desired.apps.items():
         releases.add((name, app.release))
-        outputs = frozenset((stage, digest) for stage, digest in app.digests.items() if stage in STORED)
+        outputs = _asked(app)
         record = records.get(name)
         if record is not None and record.quarantined_key == quarantine_key(app):
             retained.append(Retained(name, app.release, app.commit, NEVER_SERVED, outputs))
@@ -70,6 +78,10 @@ def kept_for(journal: Journal, desired: Desired, linked: Mapping[str, str]) -> K
     for release in retained:
         static[release.app] = static.get(release.app, frozenset()) | _static(release.outputs)
     return Kept(frozenset().union(*needed.values()), tuple(retained), static, frozenset(releases))
+
+
+def _asked(app: DesiredApp) -> frozenset[Output]:
+    return frozenset((stage, digest) for stage, digest in app.digests.items() if stage in STORED)
 
 
 def _outputs(stages: Mapping[StageName, AppliedStage]) -> frozenset[Output]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from reconciler.engine.results import AppResult
@@ -34,42 +33,14 @@ def hold_back(
                 return decided[name]
             wanted = dependencies.get(name, ()) if result.outcome is Outcome.CHANGED else ()
             others = {on: decide(on) if on in planned else None for on in wanted}
-            decided[name] = _decided(result, others)
+            decided[name] = after_others(result, others)
         return decided[name]
 
     return [decide(name) for name in planned]
 
 
-def in_order(
-    work: Iterable[AppResult], dependencies: Dependencies, apply: Callable[[AppResult], AppResult], at_once: int
-) -> list[AppResult]:
-    """Apply each of ``work``, ``at_once`` side by side, every one after those that it depends on.
-
-    One that depends on an app which did not get verified is not applied and waits. Only apps that are ready take a
-    place in the pool, so that those which wait never keep out those that they wait for.
-    """
-    left = {result.app: result for result in work}
-    # an app that is not among the work was looked at when the work was planned
-    wanted = {name: [on for on in dependencies.get(name, ()) if on in left] for name in left}
-    done: dict[str, AppResult] = {}
-    running: dict[Future[AppResult], str] = {}
-    with ThreadPoolExecutor(at_once, thread_name_prefix="apply") as pool:
-        while True:
-            for name in [name for name in left if all(on in done for on in wanted[name])]:
-                result = _decided(left.pop(name), {on: done[on] for on in wanted[name]}, finished=True)
-                if result.outcome is Outcome.CHANGED:
-                    running[pool.submit(apply, result)] = name
-                else:
-                    done[name] = result
-            if running:
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    done[running.pop(future)] = future.result()
-            elif not any(all(on in done for on in wanted[name]) for name in left):
-                return [*done.values(), *left.values()]
-
-
-def _decided(result: AppResult, others: Mapping[str, AppResult | None], *, finished: bool = False) -> AppResult:
-    """One app, given those that it depends on: as they were planned, or (``finished``) as they ended."""
+def after_others(result: AppResult, others: Mapping[str, AppResult | None], *, finished: bool = False) -> AppResult:
+    """One app, given those that it depends on: as they were planned, or (``finished``) as they ended. Pure."""
     reasons = [f"it depends on {on}, which {why}" for on, other in others.items() if (why := _why_not(other))]
     if reasons:
         return replace(result, outcome=Outcome.WAITING, note="; ".join(reasons))

@@ -6,6 +6,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host import reporting
@@ -15,72 +16,72 @@ from reconciler.model.plan import SHORT_DIGITS, AppPlan
 from reconciler.model.secret import masked
 
 
-def record_verified(
-    journal: Journal,
-    app: DesiredApp,
-    config_revision: str,
-    plan: AppPlan,
-    seconds: float,
-    more: Mapping[str, object] | None = None,
-) -> None:
-    """Move applied state to what was just verified; ``seconds`` is how long it took, ``more`` goes to the event."""
-    release = _release(app, config_revision, ReleaseState.VERIFIED, seconds)
-    event = EventRecord(app.name, "verified", _sentence(app, plan), release.at, {**_detail(plan), **(more or {})})
-    journal.record_verified(release, [stage.as_applied() for stage in app.stages], [event])
+@dataclass(frozen=True, slots=True)
+class Recorder:
+    """Writes how one attempt to deploy an app ended; ``seconds`` is how long it took, ``more`` goes to the event."""
 
+    journal: Journal
+    app: DesiredApp
+    config_revision: str
+    plan: AppPlan
 
-def record_failure(
-    journal: Journal,
-    app: DesiredApp,
-    config_revision: str,
-    plan: AppPlan,
-    error: Exception,
-    seconds: float,
-    more: Mapping[str, object] | None = None,
-) -> ReconcilerError:
-    """Remember why a release failed; one that only git can mend is quarantined. Returns the error to report."""
-    failure = without_secrets(as_reconciler_error(error), app)
-    release = _release(app, config_revision, ReleaseState.FAILED, seconds, str(failure))
-    detail = {**_detail(plan), **(more or {}), "tail": getattr(failure, "tail", ""), "hint": failure.hint}
-    event = EventRecord(app.name, "failed", str(failure), release.at, detail)
-    key = quarantine_key(app) if failure.retry is Retry.ON_CHANGE else None
-    journal.record_failed(release, key, [event])
-    return failure
+    def verified(self, seconds: float, more: Mapping[str, object]) -> None:
+        """Move applied state to what was just verified."""
+        release = self._release(ReleaseState.VERIFIED, seconds)
+        stages = ", ".join(change.stage.value for change in self.plan.changes if change.needed)
+        message = f"release {self.app.release} of commit {self.app.commit[:7]} serves; changed: {stages}"
+        event = EventRecord(self.app.name, "verified", message, release.at, {**self._changes(), **more})
+        self.journal.record_verified(release, [stage.as_applied() for stage in self.app.stages], [event])
 
+    def failed(self, error: Exception, seconds: float, more: Mapping[str, object]) -> ReconcilerError:
+        """Remember why a release failed; one that only git can mend is quarantined. Returns the error to report."""
+        failure = without_secrets(as_reconciler_error(error), self.app)
+        release = self._release(ReleaseState.FAILED, seconds, str(failure))
+        detail = {**self._changes(), **more, "tail": getattr(failure, "tail", ""), "hint": failure.hint}
+        event = EventRecord(self.app.name, "failed", str(failure), release.at, detail)
+        key = quarantine_key(self.app) if failure.retry is Retry.ON_CHANGE else None
+        self.journal.record_failed(release, key, [event])
+        return failure
 
-def record_superseded(
-    journal: Journal,
-    app: DesiredApp,
-    config_revision: str,
-    plan: AppPlan,
-    seconds: float,
-    more: Mapping[str, object] | None = None,
-) -> None:
-    """Remember that a newer commit ended an attempt after ``seconds``; it counts neither as failed nor as tried."""
-    release = _release(app, config_revision, ReleaseState.SUPERSEDED, seconds)
-    message = (
-        f"release {app.release} of commit {app.commit[:7]} was given up after {seconds:.1f} s for a newer commit"
-    )
-    detail = {**_detail(plan), **(more or {})}
-    stages = [change.stage.value for change in plan.changes if change.needed]
-    reporting.info(
-        "app_superseded",
-        app=app.name,
-        release=app.release,
-        commit=app.commit[:SHORT_DIGITS],
-        stages=stages,
-        seconds=round(seconds, 3),
-    )
-    journal.record_superseded(release, EventRecord(app.name, "superseded", message, release.at, detail))
+    def superseded(self, seconds: float, more: Mapping[str, object]) -> None:
+        """Remember that a newer commit ended an attempt; it counts neither as failed nor as tried."""
+        release = self._release(ReleaseState.SUPERSEDED, seconds)
+        message = (
+            f"release {self.app.release} of commit {self.app.commit[:7]} was given up after {seconds:.1f} s "
+            "for a newer commit"
+        )
+        reporting.info(
+            "app_superseded",
+            app=self.app.name,
+            release=self.app.release,
+            commit=self.app.commit[:SHORT_DIGITS],
+            stages=[change.stage.value for change in self.plan.changes if change.needed],
+            seconds=round(seconds, 3),
+        )
+        event = EventRecord(self.app.name, "superseded", message, release.at, {**self._changes(), **more})
+        self.journal.record_superseded(release, event)
 
+    def _release(self, state: ReleaseState, seconds: float, error: str | None = None) -> ReleaseRecord:
+        app = self.app
+        digests = {stage.stage.value: stage.digest for stage in app.stages}
+        at = time.time()
+        return ReleaseRecord(
+            app.name, app.release, app.commit, self.config_revision, digests, state, at, seconds, error
+        )
 
-def _release(
-    app: DesiredApp, config_revision: str, state: ReleaseState, seconds: float, error: str | None = None
-) -> ReleaseRecord:
-    digests = {stage.stage.value: stage.digest for stage in app.stages}
-    return ReleaseRecord(
-        app.name, app.release, app.commit, config_revision, digests, state, time.time(), seconds, error
-    )
+    def _changes(self) -> dict[str, object]:
+        return {
+            "changes": [
+                {
+                    "stage": change.stage.value,
+                    "action": change.action.value,
+                    "reasons": [reason.value for reason in change.reasons],
+                    "detail": list(change.detail),
+                }
+                for change in self.plan.changes
+                if change.needed
+            ]
+        }
 
 
 def quarantine_key(app: DesiredApp) -> str:
@@ -114,23 +115,3 @@ def without_secrets(error: ReconcilerError, app: DesiredApp) -> ReconcilerError:
         if hasattr(error, "tail"):
             error.tail = masked(error.tail, secrets)
     return error
-
-
-def _sentence(app: DesiredApp, plan: AppPlan) -> str:
-    stages = ", ".join(change.stage.value for change in plan.changes if change.needed)
-    return f"release {app.release} of commit {app.commit[:7]} serves; changed: {stages}"
-
-
-def _detail(plan: AppPlan) -> dict[str, object]:
-    return {
-        "changes": [
-            {
-                "stage": change.stage.value,
-                "action": change.action.value,
-                "reasons": [reason.value for reason in change.reasons],
-                "detail": list(change.detail),
-            }
-            for change in plan.changes
-            if change.needed
-        ]
-    }

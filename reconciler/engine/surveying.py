@@ -27,10 +27,12 @@ if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
     from reconciler.engine.results import AppResult
 
-WITHOUT_SCAN = frozenset({"poll", "webhook", "file:git", "file:drift"})
+WITHOUT_SCAN = frozenset({"poll", "webhook", "work", "file:git", "file:drift"})
 """Passes for these reasons alone do not look at the content of the store."""
 RESTING = frozenset({Outcome.SUSPENDED, Outcome.WAITING, Outcome.QUARANTINED})
 AppliedApps = Mapping[str, Mapping[StageName, AppliedStage]]
+Busy = Callable[[], frozenset[str]]
+"""Says which apps are being changed, or were since the look began."""
 
 
 @dataclass(slots=True)
@@ -40,6 +42,11 @@ class _Known:
     policy: DriftPolicy
     key: str
     rests: bool
+
+
+def nobody() -> frozenset[str]:
+    """No app is being changed."""
+    return frozenset()
 
 
 def hear_nothing(_news: DriftNews) -> None:
@@ -57,8 +64,11 @@ class Surveying:
     _apps: dict[str, _Known] = field(default_factory=dict)
     _scanned: bool = False
 
-    def begin(self, trigger: str, applied: AppliedApps) -> tuple[DriftNews, ...]:
-        """Look at the store as far as ``trigger`` asks for it; tell at once what file events led to."""
+    def begin(self, trigger: str, applied: AppliedApps, busy: Busy = nobody) -> tuple[DriftNews, ...]:
+        """Look at the store as far as ``trigger`` asks for it; tell at once what file events led to.
+
+        Apps that are ``busy`` are being changed: what is seen of them is no drift.
+        """
         paths, everything = self.touched.take()
         self._scanned = everything or not WITHOUT_SCAN.issuperset(trigger.split("+"))
         if self._scanned:
@@ -66,21 +76,24 @@ class Surveying:
             if "drift" in trigger.split("+"):
                 self.observer.contents.save()
         elif paths:
-            return self._look_at(paths, applied)
+            return self._look_at(paths, applied, busy)
         return ()
 
     def scan(self, applied: AppliedApps) -> None:
         """Look at every file of the outputs that serve."""
         self.observer.contents.scan(served_outputs(applied))
 
-    def note(self, planned: Iterable[AppResult], desired: Desired, applied: AppliedApps) -> tuple[DriftNews, ...]:
+    def note(
+        self, planned: Iterable[AppResult], desired: Desired, applied: AppliedApps, busy: Busy = nobody
+    ) -> tuple[DriftNews, ...]:
         """Take up what planning saw; files of nobody's are looked for where the store was looked at too."""
         news: list[DriftNews] = []
+        changing = busy()
         for result in planned:
             app = desired.apps.get(result.app)
-            if app is not None:
+            if app is not None and app.name not in changing:
                 news += self._note_app(app, result)
-        if self._scanned:
+        if self._scanned and not changing:
             news += self._note_strangers(applied)
         return self._tell(news)
 
@@ -111,7 +124,7 @@ class Surveying:
             news += self.drifting.note(app, found.get(app, ()), (), DriftPolicy.REPORT, "", rests=True)
         return news
 
-    def _look_at(self, paths: Iterable[Path], applied: AppliedApps) -> tuple[DriftNews, ...]:
+    def _look_at(self, paths: Iterable[Path], applied: AppliedApps, busy: Busy) -> tuple[DriftNews, ...]:
         """Tell of what file events named before git is asked for anything, which may take long."""
         news: list[DriftNews] = []
         for app in self._apps_of(paths, applied):
@@ -127,6 +140,8 @@ class Surveying:
                     app, stages[stage.name], stages[stage.name].digest, self.observer
                 ).differences
             ]
+            if app in busy():
+                continue
             held = self.drifting.holding(app, lambda known=known: known.key)  # type: ignore[misc]
             left = [(stage, difference) for stage, difference in seen if held(stage, difference)]
             if seen:

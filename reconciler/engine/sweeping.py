@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,23 +33,26 @@ def sweep(
     settled: Iterable[str],
     desired: Desired,
     prune: Prune,
+    *,
+    busy: Collection[str] = (),
 ) -> tuple[str, ...]:
     """End candidates and draining releases of apps that are ``settled``, and apps that nobody knows.
 
-    An app whose traffic is not with the applied release, such as behind an irreversible hook, is left as it is.
-    Apps that nobody knows are under the prune limit like any other: after a lost journal, every app is one of them
-    until it has been adopted. Returns a sentence for what could not be done.
+    Apps that are ``busy`` are being worked on, and are left alone. An app whose traffic is not with the applied
+    release, such as behind an irreversible hook, is left as it is. Apps that nobody knows are under the prune limit
+    like any other: after a lost journal, every app is one of them until it has been adopted. Returns a sentence for
+    what could not be done.
     """
     serving = {
         app: vassal_of(app, applied[app][StageName.VASSAL])
         for app in settled
         if app in applied and public_release(host.layout, app) == release_of(applied[app][StageName.VASSAL].digest)
     }
-    known = {*desired.apps, *desired.held, *applied}
+    known = {*desired.apps, *desired.held, *applied, *busy}
     try:
         for app in left_over(host.layout, serving):
             retire_all_but(host, app, serving[app], REMOVAL_DRAIN_SECONDS)
-        remove_dead_sockets(host.layout)
+        remove_dead_sockets(host.layout, busy)
         unknown = strays(host.layout, known)
         why_not = refusal(unknown, len(known) + len(unknown), prune, unreadable=desired.unreadable)
         if why_not is not None:
@@ -61,15 +64,17 @@ def sweep(
     return ()
 
 
-def remove_dead_sockets(layout: Layout) -> None:
+def remove_dead_sockets(layout: Layout, busy: Collection[str] = ()) -> None:
     """Remove the sockets of vassals that were killed; one that ends by itself, or still drains, takes them along."""
+    sockets = [
+        (vassal, path)
+        for vassal, kind, path in layout.sockets()
+        if kind in SOCKET_KINDS and path != layout.emperor_stats and vassal.partition(".")[0] not in busy
+    ]
+    # looked at after the sockets: a vassal that starts has its file before it has them
     with os.scandir(layout.vassals) as entries:
         there = {entry.name.removesuffix(".ini") for entry in entries}
-    left = [
-        path
-        for vassal, kind, path in layout.sockets()
-        if kind in SOCKET_KINDS and vassal not in there and path != layout.emperor_stats
-    ]
+    left = [path for vassal, path in sockets if vassal not in there]
     if left and (listening := listening_sockets()) is not None:
         for path in left:
             if str(path) not in listening:

@@ -1,11 +1,13 @@
-"""Wishes to end, of the whole process or of the work of one thread: programs and long waits look here.
+"""Reasons to end, of the whole process or of the work of one thread: programs and long waits look here.
 
-So the agent ends within seconds, and an attempt that a newer commit has overtaken is given up, both at a safe point.
+So the agent ends within seconds, an attempt that a newer commit has overtaken is given up, and no stage goes on for
+ever, all at a safe point.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import wait as wait_for
@@ -20,6 +22,7 @@ ANSWER_CHECK_SECONDS = 0.05
 
 _asked = threading.Event()
 _overtaken: ContextVar[Callable[[], bool] | None] = ContextVar("overtaken", default=None)
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 _Value = TypeVar("_Value")
 
 
@@ -29,6 +32,10 @@ class Interrupted(BaseException):
 
 class Superseded(BaseException):
     """What this thread works on is not asked for any more; no error either, and taken back in the same way."""
+
+
+class TimeIsUp(BaseException):
+    """What this thread works on has taken too long; no error, so that nobody takes it for one of his own."""
 
 
 def interrupt() -> None:
@@ -65,10 +72,29 @@ def to_the_end() -> Iterator[None]:
         _overtaken.reset(token)
 
 
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Let programs and waits of this thread end with :class:`TimeIsUp` once the block has taken ``seconds``."""
+    deadline = time.monotonic() + seconds
+    outer = _deadline.get()
+    token = _deadline.set(deadline if outer is None else min(outer, deadline))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
 def stop_if_interrupted() -> None:
-    """Raise :class:`Interrupted` once :func:`interrupt` was called, :class:`Superseded` where work gives way."""
+    """Raise what ends the work of this thread, where there is such a thing by now.
+
+    :class:`Interrupted` once :func:`interrupt` was called, :class:`TimeIsUp` after the time that :func:`within` gave,
+    and :class:`Superseded` where work gives way.
+    """
     if _asked.is_set():
         raise Interrupted
+    deadline = _deadline.get()
+    if deadline is not None and time.monotonic() >= deadline:
+        raise TimeIsUp
     overtaken = _overtaken.get()
     if overtaken is not None and overtaken():
         raise Superseded

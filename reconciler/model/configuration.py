@@ -135,6 +135,20 @@ class Log:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a stage that makes an output may take, with all that it starts; then it is ended, and has failed."""
+
+    __pydantic_config__ = STRICT
+    source: Annotated[fields.Interval, about("The longest time that a checkout may take.")] = timedelta(minutes=10)
+    build: Annotated[fields.Interval, about("The longest time that making an environment may take.")] = timedelta(
+        hours=1
+    )
+    static: Annotated[fields.Interval, about("The longest time that making static files may take.")] = timedelta(
+        minutes=15
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that agent.yaml says."""
 
@@ -151,3 +165,4 @@ class Configuration:
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
     log: Annotated[Log, about("What the agent logs.")] = Log()
+    limits: Annotated[Limits, about("How long each stage may take.")] = Limits()

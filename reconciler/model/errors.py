@@ -15,6 +15,8 @@
     ├── CommandFailed               waits for git: a program ended with a failure
     │   └── CommandTimedOut         retried: a program took too long and was ended
     ├── StageFailed                 waits for git: a stage could not make its output
+    │   ├── OutOfTime               waits for git: a stage took longer than its limit and was ended
+    │   └── Aborted                 waits for git: a person ended the attempt
     ├── SecretsUnreadable           waits for git: an encrypted file cannot be read, or is not to be trusted
     ├── VerificationFailed          waits for git: the release did not answer as asked
     ├── HostError                   retried: something that the host must provide is missing
@@ -171,6 +173,14 @@ class SecretsUnreadable(ReconcilerError):
     """An encrypted file cannot be read, or was changed without its key."""
 
     retry = Retry.ON_CHANGE
+
+
+class OutOfTime(StageFailed):
+    """A stage took longer than its limit; what it had started was ended."""
+
+
+class Aborted(StageFailed):
+    """A person ended an attempt."""
 
 
 class VerificationFailed(StageFailed):

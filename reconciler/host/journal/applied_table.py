@@ -15,12 +15,15 @@ class AppliedTable(JournalConnection):
     def applied(self) -> dict[str, dict[StageName, AppliedStage]]:
         """All applied stages, by app and stage."""
         result: dict[str, dict[StageName, AppliedStage]] = {}
-        for app, stage, digest, key, content in self._rows("SELECT app, stage, digest, key, content FROM applied"):
-            values = json.loads(content)
-            name = StageName(stage)
-            upstream = {StageName(above): value for above, value in values.pop("upstream", {}).items()}
-            result.setdefault(app, {})[name] = AppliedStage(name, digest, key, upstream=upstream, **values)
+        for app, *row in self._rows("SELECT app, stage, digest, key, content FROM applied"):
+            known = _applied_stage(*row)
+            result.setdefault(app, {})[known.stage] = known
         return result
+
+    def applied_of(self, app: str) -> dict[StageName, AppliedStage]:
+        """The applied stages of one app; empty before its first release."""
+        rows = self._rows("SELECT stage, digest, key, content FROM applied WHERE app = ?", (app,))
+        return {known.stage: known for known in (_applied_stage(*row) for row in rows)}
 
     def outputs(self) -> dict[str, str]:
         """The digest of every output that was ever made, by the key of its inputs."""
@@ -42,3 +45,9 @@ class AppliedTable(JournalConnection):
         if gone:
             self._write([("DELETE FROM outputs WHERE key = ?", (key,)) for key in gone])
         return len(gone)
+
+
+def _applied_stage(stage: str, digest: str, key: str, content: str) -> AppliedStage:
+    values = json.loads(content)
+    upstream = {StageName(above): value for above, value in values.pop("upstream", {}).items()}
+    return AppliedStage(StageName(stage), digest, key, upstream=upstream, **values)

@@ -26,6 +26,11 @@ class AppsTable(JournalConnection):
         """All apps that this host knows."""
         return {row[0]: AppRecord(*row) for row in self._rows(f"SELECT {APP_COLUMNS} FROM apps")}  # noqa: S608
 
+    def app(self, app: str) -> AppRecord | None:
+        """One app; ``None`` when this host does not know it."""
+        rows = self._rows(f"SELECT {APP_COLUMNS} FROM apps WHERE app = ?", (app,))  # noqa: S608
+        return next((AppRecord(*row) for row in rows), None)
+
     def record_verified(
         self, release: ReleaseRecord, applied: Sequence[AppliedStage], events: Sequence[EventRecord] = ()
     ) -> None:

@@ -1,0 +1,121 @@
+"""Housekeeping: what every pass sees to besides the apps' own work, so that nobody has to clean up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from reconciler.engine.collecting import Collected, Collecting
+from reconciler.engine.planning import SUSPENDED_BY_MANIFEST, AppliedApps
+from reconciler.engine.results import AppResult
+from reconciler.engine.rotating import Rotating
+from reconciler.engine.sweeping import sweep
+from reconciler.host.journal import AppRecord, EventRecord, Journal
+from reconciler.host.observing import Observer
+from reconciler.host.services import Host
+from reconciler.model.configuration import Configuration
+from reconciler.model.errors import ReconcilerError
+from reconciler.model.plan import Outcome
+
+if TYPE_CHECKING:
+    from reconciler.engine.reading import Desired
+    from reconciler.engine.work import Work
+
+AT_REST = frozenset({Outcome.UNCHANGED, Outcome.QUARANTINED, Outcome.SUSPENDED})
+"""Apps that no attempt begins for."""
+
+
+@dataclass(slots=True)
+class Housekeeping:
+    """Keeps nginx and the Emperor running, logs small and the journal current, and removes what is left over."""
+
+    host: Host
+    journal: Journal
+    configuration: Configuration
+    observer: Observer
+    _collecting: Collecting = field(init=False)
+    _rotating: Rotating = field(init=False)
+    _collected_after: int = 0
+
+    def __post_init__(self) -> None:
+        self._rotating = Rotating(self.host.layout.logs)
+        self._collecting = Collecting(self.host.layout, self.journal, self.configuration.store)
+
+    @property
+    def due(self) -> bool:
+        """Whether something has to be collected although nothing was done."""
+        return self._collecting.due
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What the last collection could not achieve, as sentences."""
+        return self._collecting.problems
+
+    def keep_serving(self) -> tuple[str, ...]:
+        """Start what a reboot or a person ended, and take over a changed listen address; sentences where it fails."""
+        problems = [*self._rotating.look()]
+        for current, bring_back in (
+            (self.host.emperor.running, self.host.emperor.ensure_running),
+            (self.host.nginx.current, self.host.nginx.ensure_running),
+        ):
+            try:
+                if not current():
+                    bring_back()
+            except ReconcilerError as error:
+                problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
+        return tuple(problems)
+
+    def sweep(
+        self, applied: AppliedApps, results: Iterable[AppResult], desired: Desired, *, busy: Collection[str]
+    ) -> tuple[str, ...]:
+        """End what an agent that was killed left running; apps that are ``busy`` are left alone."""
+        settled = [result.app for result in results if result.outcome in AT_REST and result.app not in busy]
+        return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy)
+
+    def collect(self, desired: Desired, work: Work) -> Collected:
+        """Remove what is not needed any more, after work was done and when the limits changed."""
+        ended = work.ended
+        if ended == self._collected_after and not self._collecting.due:
+            return Collected()
+        self._collected_after = ended
+        under_way = [attempt.app for attempt in work.running().values() if attempt.app is not None]
+        try:
+            self.observer.contents.save()
+            return self._collecting.collect(desired, under_way)
+        except OSError as error:
+            return Collected(problems=(f"what is not needed any more could not be removed: {error}",))
+
+    def remember_errors(
+        self, results: Iterable[AppResult], records: Mapping[str, AppRecord], busy: Collection[str]
+    ) -> None:
+        """Keep what `status` says of each app current; writes only what is another thing than before."""
+        for result in results:
+            if result.app in busy:
+                continue
+            record = records.get(result.app, AppRecord(result.app))
+            # what an operator suspended is in a table of its own, and may end at any time
+            by_manifest = result.outcome is Outcome.SUSPENDED and SUSPENDED_BY_MANIFEST in (result.note or "")
+            reason = SUSPENDED_BY_MANIFEST if by_manifest else None
+            if reason != record.suspended_reason:
+                self.journal.record_suspended(result.app, reason)
+            waiting = result.note if result.outcome is Outcome.WAITING else None
+            if waiting != record.waiting_reason:
+                self.journal.record_waiting(result.app, waiting)
+            if result.outcome is Outcome.FAILED and str(result.error) != record.last_error:
+                self.journal.record_error(result.app, str(result.error))
+            elif result.outcome is Outcome.UNCHANGED:
+                if record.last_error is not None:
+                    self.journal.record_error(result.app, None)
+                if record.quarantined_key is not None:
+                    # a revert asks for what serves: what failed is not asked for any more
+                    self.journal.release_quarantine(result.app)
+
+    def forget_unasked(self, desired: Desired, records: Mapping[str, AppRecord], known: Collection[str]) -> None:
+        """Drop what is remembered of apps that no manifest asks for any more; ``known`` are applied or suspended."""
+        if desired.unreadable:
+            return
+        for name in records.keys() - {*known} - desired.apps.keys() - desired.held.keys():
+            message = "its manifest is gone, and no release of it was ever verified here"
+            self.journal.record_removed(name, EventRecord(name, "removed", message, time.time()))
