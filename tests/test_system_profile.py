@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host.distribution_uwsgi import find_distribution_uwsgi
 from reconciler.host.processes import Account, run
-from reconciler.model.errors import CommandFailed
+from reconciler.model.errors import CommandFailed, HostError
 from reconciler.model.plan import Outcome
 from system_world import SystemWorld, is_root, new_system_world
 from world import free_port, of, ran, wsgi_app
@@ -248,3 +249,28 @@ def test_one_vassal_for_an_app_that_may_not_run_twice(world: SystemWorld) -> Non
     assert of(world.once(), "blog").outcome is Outcome.FAILED
     assert world.text("blog.example.com") == "again"
     assert (world.layout.vassals / "blog.ini").stat().st_uid == account(BLOG).uid
+
+
+def _distribution_has_uwsgi() -> bool:
+    try:
+        find_distribution_uwsgi()
+    except HostError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not _distribution_has_uwsgi(), reason="uwsgi-core and uwsgi-plugin-python3 are not installed")
+def test_the_distribution_s_uwsgi_takes_over_and_runs_its_own_python_only(world: SystemWorld) -> None:
+    world.add_app("blog", user=BLOG, nginx={"listen": world.port})
+    deployed(world)
+    world.configure(uwsgi="distribution")
+    result = of(world.once(), "blog")
+    assert (result.outcome, ran(result)) == (Outcome.CHANGED, {"build", "vassal"})
+    assert world.text("blog.example.com") == "hello"
+    release = world.layout.public_link("blog").readlink().name
+    pid = world.layout.socket(f"blog.{release}", "pid").read_text().strip()
+    assert Path(f"/proc/{pid}/exe").resolve() == find_distribution_uwsgi().binary.resolve()
+    world.add_app("blog", user=BLOG, nginx={"listen": world.port}, build={"python": "3.9"})
+    result = of(world.once(), "blog")
+    assert result.outcome is Outcome.FAILED
+    assert "3.9" in str(result.error)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from reconciler.model.errors import ConfigurationError
 if TYPE_CHECKING:
     from reconciler.engine.engine import Engine
     from reconciler.engine.progress import Progress
+    from reconciler.host.distribution_uwsgi import DistributionUwsgi
     from reconciler.host.journal import Journal
     from reconciler.host.nginx_server import NginxServer
     from reconciler.host.tenants import Tenants
@@ -125,6 +126,11 @@ class Installation:
         system = SystemNginx(layout, find_system_nginx(), token)
         return system, SystemEmperor(layout, find_uwsgi()), OwnAccounts(layout, system.group)
 
+    def _distribution_uwsgi(self) -> Callable[[], DistributionUwsgi] | None:
+        from reconciler.host.distribution_uwsgi import find_distribution_uwsgi  # noqa: PLC0415
+
+        return find_distribution_uwsgi if self.configuration.uwsgi == "distribution" else None
+
     @contextmanager
     def engine(self, progress: Progress | None = None) -> Iterator[Engine]:
         """An engine over this host, with everything it holds open closed afterwards."""
@@ -157,6 +163,7 @@ class Installation:
                 LOOPBACK if system else http.address,
                 None if system else http.port,
                 token,
+                self._distribution_uwsgi(),
             )
             labels = dict(self.configuration.host.labels)
             places = Places(self.age_key, self.allowed_signers)

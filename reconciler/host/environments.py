@@ -83,7 +83,7 @@ def build_environment(
     interpreter: HostInterpreter,
     closure: Closure,
     source: Path | None,
-    uwsgi: str,
+    uwsgi: str | None,
     cache: Path,
     timeout: float,
     on_line: Callable[[str], None] | None,
@@ -93,9 +93,10 @@ def build_environment(
     """Make the virtual environment ``destination``, which must be missing or empty and can be renamed afterwards.
 
     ``source`` is the app's checkout, needed where the closure says so; it is copied, never written. ``uwsgi`` is
-    installed unless the requirements bring uWSGI. ``timeout`` is in seconds and holds for each run of uv. ``env`` is
-    all that uv sees, made by :func:`uv_environment`. ``on_line`` sees every line that uv prints, passwords masked.
-    With ``account`` uv runs as that account, which then owns ``destination`` and the home that ``env`` names.
+    installed unless it is ``None`` or the requirements bring uWSGI. ``timeout`` is in seconds and holds for each run
+    of uv. ``env`` is all that uv sees, made by :func:`uv_environment`. ``on_line`` sees every line that uv prints,
+    passwords masked. With ``account`` uv runs as that account, which then owns ``destination`` and the home that
+    ``env`` names.
 
     Raises :class:`StageFailed` with one sentence that names the requirement, retried with the next pass where the
     package index did not answer, and :class:`CommandTimedOut`.
@@ -120,7 +121,8 @@ def build_environment(
         uv = _Uv(destination.absolute(), interpreter, cache.absolute(), work, timeout, on_line, env, account)
         uv.make()
         uv.install(closure)
-        uv.add_uwsgi(uwsgi)
+        if uwsgi is not None:
+            uv.add_uwsgi(uwsgi)
     finally:
         remove_tree(scratch)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from reconciler.host.distribution_uwsgi import DistributionUwsgi
 from reconciler.host.git import Mirrors
 from reconciler.host.interpreters import Interpreters
 from reconciler.host.layout import Layout
@@ -28,6 +30,8 @@ class Host:
     address: str
     port: int | None
     token: str
+    distribution_uwsgi: Callable[[], DistributionUwsgi] | None = None
+    """Asked for the uWSGI of all apps; ``None``: each app has one in its environment."""
 
     def port_of(self, wanted: int) -> int:
         """Where nginx answers for an app whose manifest asks for the port ``wanted``."""

@@ -40,6 +40,13 @@ class LogLevel(StrEnum):
     ERROR = "error"
 
 
+class Uwsgi(StrEnum):
+    """Whose uWSGI runs the apps."""
+
+    ENVIRONMENT = "environment"
+    DISTRIBUTION = "distribution"
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """The config repository. ``url`` is an address, or a path for development; ``path`` is the manifests' folder."""
@@ -157,6 +164,12 @@ class Configuration:
     profile: Annotated[
         Profile, about("embedded: everything below root, without privileges; system: the paths of the distribution.")
     ] = Profile.EMBEDDED
+    uwsgi: Annotated[
+        Uwsgi,
+        about(
+            "System profile: the uWSGI of each app's environment, or the distribution's with its plugin for Python."
+        ),
+    ] = Uwsgi.ENVIRONMENT
     root: Annotated[fields.RootFolder, about("The state folder of the embedded profile.")] = DEFAULT_ROOT
     host: Annotated[Host, about("How manifests see this host.")] = Host()
     http: Annotated[Http, about("Where nginx listens in the embedded profile.")] = Http()

@@ -69,6 +69,8 @@ def _unbuilt(data: dict[str, Any]) -> list[tuple[Path, str]]:
     unbuilt: list[tuple[Path, str]] = []
     if data.get("profile") == "system":
         unbuilt += [((key,), sentence) for key, sentence in EMBEDDED_ONLY.items() if key in data]
+    elif data.get("uwsgi", "environment") != "environment":
+        unbuilt.append((("uwsgi",), "this belongs to the system profile; the embedded one has a uWSGI in every app"))
     return unbuilt
 
 

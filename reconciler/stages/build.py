@@ -15,6 +15,7 @@ from reconciler.host.ownership import give, protect, seize
 from reconciler.host.package_cache import drop_damaged
 from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
+from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Interpreter
 from reconciler.model.requirements import Closure, closure
 from reconciler.model.stage import Inputs, StageName
@@ -46,6 +47,7 @@ class BuildStage(StoredStage):
             {
                 # an environment is built with the rights of the account that runs it, and nobody else may trust it
                 "user": facts.account,
+                "uwsgi": facts.uwsgi,
                 "build.python": f"{python['implementation']} {python['version']}",
                 "build.requirements": requirements.kind.value,
                 **{f"build.requirements.{path}": _sha256(text) for path, text in requirements.files.items()},
@@ -53,7 +55,7 @@ class BuildStage(StoredStage):
                 "env": json.dumps(dict(facts.manifest.spec.env), sort_keys=True) if build.commands else "",
             },
             upstream,
-            tools={"python": python["patch"], "uwsgi": PYUWSGI_REQUIREMENT},
+            tools={"python": python["patch"], "uwsgi": PYUWSGI_REQUIREMENT if not facts.uwsgi else facts.uwsgi},
         )
 
     def apply(self, work: Work) -> None:
@@ -79,7 +81,7 @@ class BuildStage(StoredStage):
                 interpreter=_interpreter(facts),
                 closure=_closure(facts),
                 source=source,
-                uwsgi=PYUWSGI_REQUIREMENT,
+                uwsgi=None if facts.uwsgi else PYUWSGI_REQUIREMENT,
                 cache=cache,
                 timeout=BUILD_SECONDS,
                 on_line=work.say,
@@ -120,7 +122,18 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path, account: A
 
 def _interpreter(facts: Facts) -> HostInterpreter:
     python = facts.manifest.spec.build.python
-    return facts.host.interpreters.find(python.version if isinstance(python, Interpreter) else python)
+    wanted = python.version if isinstance(python, Interpreter) else python
+    if facts.host.distribution_uwsgi is None:
+        return facts.host.interpreters.find(wanted)
+    # its plugin brings one version of Python, in which packages of any other would not load
+    only = facts.host.distribution_uwsgi().python
+    found = facts.host.interpreters.find(wanted or only)
+    if found.minor != only:
+        raise StageFailed(
+            f"{facts.app} asks for Python {found.minor}, and the distribution's uWSGI has {only}",
+            hint=f"set build.python to {only}, or `uwsgi: environment` in agent.yaml to have several versions",
+        )
+    return found
 
 
 def _sha256(content: bytes) -> str:

@@ -48,6 +48,11 @@ class Facts:
         """The name of the account that the app runs as; empty where that is the agent's own."""
         return self.host.tenants.account_of(self.app, self.manifest.spec.user)
 
+    @property
+    def uwsgi(self) -> str:
+        """``distribution`` where that brings the app's uWSGI; empty where its environment does."""
+        return "distribution" if self.host.distribution_uwsgi is not None else ""
+
     def settle(self) -> Account | None:
         """The app's account with its own places, made where they are missing; ``None``: the agent's own account."""
         return self.host.tenants.settle(self.app, self.manifest.spec.user)

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 
+from reconciler.host.distribution_uwsgi import PLUGIN
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.observing import Observer
 from reconciler.host.owners import account_number
@@ -57,6 +58,7 @@ class VassalStage:
             {
                 "app": facts.app,
                 "user": facts.account,
+                "uwsgi": facts.uwsgi,
                 "uwsgi.module": spec.uwsgi.module,
                 "uwsgi.processes": str(spec.uwsgi.processes),
                 "uwsgi.threads": str(spec.uwsgi.threads),
@@ -88,7 +90,9 @@ class VassalStage:
             "RECONCILER_RELEASE": release,
             "RECONCILER_STATIC": str(facts.layout.release(facts.app, release) / "static"),
         }
-        plain = render_environment(variables, environment / "bin" / "uwsgi")
+        distribution = facts.host.distribution_uwsgi
+        binary = environment / "bin" / "uwsgi" if distribution is None else distribution().binary
+        plain = render_environment(variables, binary)
         return {f"{facts.app}.ini": text, f"{facts.app}.env": seal_environment(plain, _seals(facts))}
 
     def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
@@ -178,6 +182,7 @@ def vassal_context(facts: Facts, release: str) -> dict[str, object]:
         "http_socket": str(layout.socket(vassal, "http")),
         "stats_socket": str(layout.socket(vassal, "stats")),
         "log": str(layout.app_log(facts.app)),
+        **({"plugins": PLUGIN} if facts.uwsgi else {}),
         **_account_context(facts, vassal),
     }
 
