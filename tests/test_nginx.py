@@ -268,6 +268,7 @@ def test_an_app_without_names_is_the_default_server(served: Served) -> None:
     assert answer.json()["asked"]["SERVER_NAME"] == "anything.example.com"
 
 
+@pytest.mark.serial
 def test_a_thousand_sites_are_tested_and_reloaded_quickly(served: Served) -> None:
     sites: dict[str, str] = {}
     for number in range(1000):
