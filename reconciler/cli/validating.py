@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Validation:
         }
 
 
-def validate(folder: Path) -> Validation:
+def validate(folder: Path, allowed_options: Collection[str] = ()) -> Validation:
     """Every mistake of every manifest in ``folder/manifests``, or in ``folder`` itself where there is no such folder.
 
     Raises :class:`UsageError` when there is nothing to read.
@@ -55,7 +56,7 @@ def validate(folder: Path) -> Validation:
     if not found:
         raise UsageError(f"there is no manifest in {start}", hint="`reconciler init DIR` writes an example")
     texts = {str(file.relative_to(root)): _read(file) for file in found}
-    manifest_set = read_manifests(texts)
+    manifest_set = read_manifests(texts, allowed_options=allowed_options)
     problems = [*manifest_set.problems, *_template_problems(manifest_set, root)]
     return Validation(len(found), len(manifest_set.manifests), tuple(sorted(problems, key=_place)))
 

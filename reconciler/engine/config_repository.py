@@ -134,9 +134,10 @@ class ConfigRepository:
 
         sizes = self.mirrors.sizes(self.address, [object_id for _, object_id in files])
         small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
+        allowed = self.configuration.allow.uwsgi_options
         contents = self.mirrors.blobs(self.address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
         return {
-            (path, object_id): read_manifest_file(path, contents[object_id])
+            (path, object_id): read_manifest_file(path, contents[object_id], allowed)
             if object_id in contents
             else _too_large(path, sizes[object_id])
             for path, object_id in files

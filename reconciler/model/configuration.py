@@ -156,6 +156,17 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Allow:
+    """What manifests may ask for although it is refused by default."""
+
+    __pydantic_config__ = STRICT
+    uwsgi_options: Annotated[
+        tuple[fields.AllowedOption, ...],
+        about("Options of uWSGI that run commands, load code or open ways to the app, and may be set."),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Configuration:
     """Everything that agent.yaml says."""
 
@@ -176,6 +187,7 @@ class Configuration:
     drift: Annotated[Drift, about("When the host is looked over for drift.")] = Drift()
     prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
+    allow: Annotated[Allow, about("What manifests may ask for although it is refused by default.")] = Allow()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
     log: Annotated[Log, about("What the agent logs.")] = Log()
     limits: Annotated[Limits, about("How long each stage may take.")] = Limits()

@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from reconciler.model.uwsgi_options import is_settable
 from reconciler.model.values import ENVIRONMENT_NAME_PATTERN, NAME_PATTERN
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -229,6 +230,12 @@ def _root(value: str) -> str:
     return value
 
 
+def _settable(value: str) -> str:
+    if not is_settable(value):
+        raise refuse(f"{shown(value)} cannot be allowed: the reconciler sets it, or it would undo its work")
+    return value
+
+
 def _file(value: str) -> str:
     _one_line(value)
     if not value.strip() or value.endswith("/"):
@@ -250,6 +257,7 @@ Module = Annotated[str, Pattern(MODULE_PATTERN, "is not module:callable, such as
 EnvironmentName = Annotated[str, Pattern(ENVIRONMENT_NAME_PATTERN, "is not the name of an environment variable")]
 HeaderName = Annotated[str, Pattern(HEADER_NAME_PATTERN, "is not the name of an HTTP header")]
 OptionName = Annotated[str, Pattern(UWSGI_OPTION_PATTERN, "is not a uWSGI option")]
+AllowedOption = Annotated[OptionName, AfterValidator(_settable)]
 PythonVersion = Annotated[
     str, Pattern(PYTHON_VERSION_PATTERN, 'is not a Python version; write it in quotes, such as "3.11"')
 ]

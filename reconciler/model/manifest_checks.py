@@ -6,7 +6,7 @@ manifest does not hide the others.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -59,8 +59,8 @@ UNBUILT = (
 """Whoever builds one of these deletes its row."""
 
 
-def check_manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Every mistake that the types let through."""
+def check_manifest(data: Mapping[str, Any], allowed_options: Collection[str] = ()) -> Iterator[Finding]:
+    """Every mistake that the types let through; ``allowed_options`` are those of uWSGI that agent.yaml allows."""
     yield from unbuilt_keys(data)
     spec = _mapping(data.get("spec"))
     app = _mapping(data.get("metadata")).get("name")
@@ -77,7 +77,7 @@ def check_manifest(data: Mapping[str, Any]) -> Iterator[Finding]:
         if name in _mapping(spec.get("env")):
             yield ("spec", "secrets", name), f"{name} is in spec.env already, which is plain text"
     for option in _mapping(_mapping(spec.get("uwsgi")).get("options")):
-        instead = uwsgi_options.refusal(option)
+        instead = uwsgi_options.refusal(option, allowed_options)
         if instead is not None:
             yield ("spec", "uwsgi", "options", option), f"this option cannot be set here: {instead}"
 

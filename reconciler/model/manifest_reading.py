@@ -7,7 +7,7 @@ removed. Where a mistake hides which app it is about, ``unnamed_problems`` says 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -71,18 +71,23 @@ class ManifestSet:
 
 
 def read_manifests(
-    files: Mapping[str, bytes], *, port: int | None = None, labels: Mapping[str, str] | None = None
+    files: Mapping[str, bytes],
+    *,
+    port: int | None = None,
+    labels: Mapping[str, str] | None = None,
+    allowed_options: Collection[str] = (),
 ) -> ManifestSet:
     """Read all files, by their names in the repository. Raises nothing: mistakes are in the result.
 
     ``port`` is the one port that serves all apps, where there is one (the embedded profile's ``http.port``);
     ``labels`` are those of the host that the manifests are read for, where it is one host.
     """
-    return combine((read_manifest_file(name, files[name]) for name in sorted(files)), port=port, labels=labels)
+    readings = (read_manifest_file(name, files[name], allowed_options) for name in sorted(files))
+    return combine(readings, port=port, labels=labels)
 
 
-def read_manifest_file(name: str, text: bytes) -> FileReading:
-    """Read one file. Raises nothing."""
+def read_manifest_file(name: str, text: bytes, allowed_options: Collection[str] = ()) -> FileReading:
+    """Read one file; ``allowed_options`` of uWSGI are those that agent.yaml allows. Raises nothing."""
     read = read_documents(text, file=name)
     placed: list[Placed] = []
     problems = list(read.problems)
@@ -92,7 +97,7 @@ def read_manifest_file(name: str, text: bytes) -> FileReading:
         if document.data is None and not document.problems:
             continue  # nothing, or only comments, between two lines of "---"
         app = _name(document)
-        entry, mistakes = _read_document(document, name)
+        entry, mistakes = _read_document(document, name, allowed_options)
         if entry is not None:
             placed.append(entry)
         if app is not None:
@@ -153,7 +158,9 @@ def _name(document: Document) -> str | None:
     return name if isinstance(name, str) and _NAME.fullmatch(name) else None
 
 
-def _read_document(document: Document, file: str) -> tuple[Placed | None, list[Problem]]:
+def _read_document(
+    document: Document, file: str, allowed_options: Collection[str]
+) -> tuple[Placed | None, list[Problem]]:
     problems = list(document.problems)
     data = document.data
     if not isinstance(data, dict):
@@ -164,7 +171,7 @@ def _read_document(document: Document, file: str) -> tuple[Placed | None, list[P
     if not document.whole:
         # what a mistake cut off is not missing: the first problem says what is wrong
         return None, problems
-    findings = tuple(check_manifest(data))
+    findings = tuple(check_manifest(data, allowed_options))
     problems += [Problem(file, document.line(path), field_name(path), message) for path, message in findings]
     manifest: Manifest | None = None
     try:

@@ -1,8 +1,13 @@
-"""Which uWSGI options a manifest may not set, because the reconciler sets them or they would undo its work."""
+"""Which uWSGI options a manifest may not set.
+
+Some never, because the reconciler sets them or they would undo its work. Others, which run commands, load code into
+uWSGI or open ways to it, only where the agent's configuration allows them by name.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from fnmatch import translate
 
 _SOCKETS = "the reconciler gives every release its own sockets"
@@ -120,16 +125,86 @@ _SET_ELSEWHERE: tuple[tuple[str, str], ...] = (
     ("unshare*", _EARLY),
     ("cgroup*", _EARLY),
     ("namespace*", _EARLY),
-    ("plugin-dir", _EARLY),
-    ("plugins-dir", _EARLY),
-    ("dlopen", _EARLY),
+    ("ns", _EARLY),
+    ("ns-*", _EARLY),
+    ("chmod", _SOCKETS),
+    ("chown", _SOCKETS),
+    ("js", _OTHER_SETTINGS),
+    ("xmlconfig", _OTHER_SETTINGS),
+    ("log-backupname", _LOGS),
+    ("logfile-ch*", _LOGS),
+    ("log-reopen", _LOGS),
+    ("log-master*", _LOGS),
+    ("no-server", _LIFE),
+    ("command-mode", _LIFE),
+    ("force-gateway", _LIFE),
+    ("imperial-*", _LIFE),
+    ("heartbeat", _LIFE),
+    ("*-uid", _ACCOUNT),
+    ("*-gid", _ACCOUNT),
 )
 
+_ALLOW = "; allow.uwsgiOptions of agent.yaml may allow it"
+_COMMANDS = "it runs commands; use spec.hooks" + _ALLOW
+_CODE = "it loads code into uWSGI itself; let the app import it" + _ALLOW
+_PROCESSES = "it starts processes beside the app's workers" + _ALLOW
+_FILES = "it publishes files of the host; use spec.static" + _ALLOW
+_NETWORK = "it opens another way to the app, or sends to other hosts" + _ALLOW
 
-_ANY = re.compile("|".join(f"({translate(pattern)})" for pattern, _ in _SET_ELSEWHERE))
+_REFUSED_BY_DEFAULT: tuple[tuple[str, str], ...] = tuple(
+    (pattern, sentence)
+    for sentence, patterns in (
+        (
+            _COMMANDS,
+            "exec-* hook-* after-request-* call-* *cron cron2 cron-* legion* touch-exec touch-signal fs-signal "
+            "alarm* *-alarm worker-exec* binsh log-route log-req-route file-write exception-handler print-sym* "
+            "jailed",
+        ),
+        (
+            _CODE,
+            "plugin* need-plugin* autoload build-plugin dlopen symcall* import *-import *pyimport pyrun pyshell* "
+            "python py py-executable py-sys-executable python-worker-override python-raw *pymodule-alias "
+            "paste-logger rrdtool* loop metric rpc-* allowed-modifiers remap-modifier cgi* php* psgi* perl* lua* "
+            "jvm* ring* "
+            "rack* rails* ruby* rb* mono* v8* erlang* go-* gccgo* xslt* webdav* glusterfs* rados* asyncio*",
+        ),
+        (
+            _PROCESSES,
+            "attach-* smart-attach-* daemons-* mule mules farm farms spooler* fastrouter* rawrouter* sslrouter* "
+            "forkptyrouter* http-processes http-workers gateway*",
+        ),
+        (
+            _FILES,
+            "static-map* check-static* static-check* docroot fileserve-mode file-serve-mode load-file-in-cache* "
+            "add-cache-item cache-store*",
+        ),
+        (
+            _NETWORK,
+            "udp multicast* snmp* subscribe* st subscription* subscriptions* cache-udp-* cache-sync cache2 "
+            "stats-push* carbon* nagios ping* rsyslog* sharedarea http-stats* http-ss http-subscription* http-zerg "
+            "http-fallback* http-use-* http-var http-resubscribe tuntap*",
+        ),
+    )
+    for pattern in patterns.split()
+)
+
+_ANY = re.compile("|".join(f"({translate(pattern)})" for pattern, _ in (*_SET_ELSEWHERE, *_REFUSED_BY_DEFAULT)))
 
 
-def refusal(option: str) -> str | None:
-    """What to do in place of setting ``option``; None when a manifest may set it."""
+def refusal(option: str, allowed: Collection[str] = ()) -> str | None:
+    """What to do in place of setting ``option``; None when a manifest may set it.
+
+    ``allowed`` are those that the agent's configuration allows; the ones that the reconciler sets stay refused.
+    """
     match = _ANY.match(option)
-    return _SET_ELSEWHERE[match.lastindex - 1][1] if match and match.lastindex else None
+    if match is None or match.lastindex is None:
+        return None
+    number = match.lastindex - 1
+    if number < len(_SET_ELSEWHERE):
+        return _SET_ELSEWHERE[number][1]
+    return None if option in allowed else _REFUSED_BY_DEFAULT[number - len(_SET_ELSEWHERE)][1]
+
+
+def is_settable(option: str) -> bool:
+    """Whether the agent's configuration may allow an option that is refused by default."""
+    return refusal(option, (option,)) is None

@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
+from reconciler.cli.invocation import invocation_of
+
 INVALID_STATUS = 1
 
 
 def command(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The config repository, or a folder of manifests.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
@@ -21,7 +24,10 @@ def command(
     from reconciler.cli.validating import validate  # noqa: PLC0415
     from reconciler.cli.views.validation import validation_lines  # noqa: PLC0415
 
-    validation = validate(folder)
+    invocation = invocation_of(context)
+    # without a file of an agent's, what an agent would refuse by default is refused
+    known = invocation.installation().configuration.allow.uwsgi_options if invocation.config is not None else ()
+    validation = validate(folder, known)
     if as_json:
         write_json(validation.as_json())
     else:
