@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.engine.drift import find_drift
 from reconciler.host.distribution_uwsgi import find_distribution_uwsgi
+from reconciler.host.journal import Journal
 from reconciler.host.processes import Account, run
 from reconciler.model.errors import CommandFailed, HostError
 from reconciler.model.plan import Outcome
@@ -78,11 +80,14 @@ def test_apps_run_as_their_accounts_and_cannot_read_each_other(world: SystemWorl
     (vassal,) = [path.stem for path in layout.vassals.glob("blog.*.ini")]
     release = layout.public_link("blog").resolve()
     secret = [layout.vassals / f"{vassal}.env", release / "app/wsgi.py", layout.app_log("blog"), layout.journal, home]
+    secret += [layout.vassals / f"{vassal}.ini", layout.indexes, layout.lock]
     secret += [layout.app_run("blog"), layout.mirrors, layout.nginx_main, layout.root / "probe-token", layout.store]
     for path in secret:
         assert world.text("shop.example.com", f"/read{path}") == "refused: Permission denied", path
     for path in (layout.vassals / f"{vassal}.env", release / "app/wsgi.py"):
         assert not world.text("blog.example.com", f"/read{path}").startswith("refused"), path
+    assert (layout.vassals / f"{vassal}.ini").stat().st_uid == blog.uid
+    assert find_drift(layout, Journal.read(layout.journal)) == ()
     # what an app could write would be what the next release starts with
     for path in (release / "app/wsgi.py", release / "app", layout.vassals, layout.public, layout.logs):
         assert not may(BLOG, "test", "-w", str(path)), path

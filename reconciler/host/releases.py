@@ -10,6 +10,8 @@ from reconciler.host.layout import Layout
 from reconciler.host.processes import Account
 
 INI_MODE = 0o644
+OWN_INI_MODE = 0o640
+"""Where apps have accounts: how a neighbour is run is nobody's business."""
 ENVIRONMENT_MODE = 0o600
 SOCKET_KINDS = ("web", "http", "stats")
 
@@ -45,7 +47,12 @@ def write_vassal(layout: Layout, vassal: str, ini: str, environment: str, accoun
     """
     owner = None if account is None else (account.uid, account.gid)
     write_whole(layout.vassals / f"{vassal}.env", environment, mode=ENVIRONMENT_MODE, owner=owner)
-    write_whole(layout.vassals / f"{vassal}.ini", ini, mode=INI_MODE, owner=owner)
+    write_whole(layout.vassals / f"{vassal}.ini", ini, mode=ini_mode(own=account is not None), owner=owner)
+
+
+def ini_mode(*, own: bool) -> int:
+    """The mode of a vassal's settings; ``own``: the app has an account of its own."""
+    return OWN_INI_MODE if own else INI_MODE
 
 
 def remove_vassal(layout: Layout, vassal: str) -> bool:

@@ -121,6 +121,7 @@ class SystemLayout(Layout):
             self.cache: WALKED_THROUGH,
             self.store: WALKED_THROUGH,
             **{self.store / stage: WALKED_THROUGH for stage in STORED},
+            self.indexes: PRIVATE,
             self.public: PUBLIC,
             self.releases: PUBLIC,
             self.assets: PUBLIC,

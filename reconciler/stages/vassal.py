@@ -13,7 +13,7 @@ from reconciler.host.observing import Observer
 from reconciler.host.owners import account_number
 from reconciler.host.releases import (
     ENVIRONMENT_MODE,
-    INI_MODE,
+    ini_mode,
     lay_out_release,
     link_text,
     release_target,
@@ -106,7 +106,12 @@ class VassalStage:
         # in tyrant mode the Emperor runs a vassal as the owner of its file
         owner = account_number(user) if (user := applied.declared.get("user")) else None
         differences = [
-            *observer.text(layout.vassals / f"{vassal}.ini", applied.files[f"{app}.ini"], mode=INI_MODE, owner=owner),
+            *observer.text(
+                layout.vassals / f"{vassal}.ini",
+                applied.files[f"{app}.ini"],
+                mode=ini_mode(own=owner is not None),
+                owner=owner,
+            ),
             *observer.environment(
                 layout.vassals / f"{vassal}.env",
                 applied.files[f"{app}.env"],
