@@ -328,6 +328,53 @@ def test_a_vassal_that_a_killed_agent_left_behind_is_ended_by_the_next_pass(worl
     assert world.text("blog.example.com") == "new"
 
 
+# reading the configuration again
+
+
+def test_hangup_reads_the_configuration_and_a_wrong_one_changes_nothing(world: World) -> None:
+    world.configure(repository=NEVER)
+    world.add_app("blog", "here")
+    world.add_app("shop", "here", placement={"role": "shop"})
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        world.agent_file.write_text(world.agent_file.read_text() + "no such key: 1\n")
+        agent.process.send_signal(signal.SIGHUP)
+        refused = agent.wait_until_told("configuration_refused")
+        assert "no such key" in refused["error"]
+        world.configure(repository=NEVER, root="./elsewhere")
+        agent.process.send_signal(signal.SIGHUP)
+        wait_for("the second refusal", lambda: len(agent.told("configuration_refused")) == 2)
+        assert "restart the agent" in agent.told("configuration_refused")[1]["hint"]
+        assert not agent.told("configuration_read")
+
+        world.configure(repository=NEVER, host="{name: web9, labels: {role: shop}}", log="{level: debug}")
+        agent.process.send_signal(signal.SIGHUP)
+        assert agent.wait_until_told("configuration_read")["host"] == "web9"
+        agent.wait_until_told("app_changed", app="shop")
+        assert agent.told("pass_began")
+        assert world.text("blog.example.com") == "here"
+        world.commit({"apps/blog/wsgi.py": wsgi_app("again")})
+        wait_for("the new page", serves(world, "again"))
+        status, seconds = agent.end()
+        assert (status, seconds < END_SECONDS) == (0, True)
+
+
+def test_hangup_in_the_middle_of_a_build_begins_it_anew(world: World) -> None:
+    world.configure(repository=NEVER)
+    started, go = world.home / "started", world.home / "go"
+    wait = f"echo $$ >> {started}; test -e {go} || exec sleep 600"
+    world.add_app("blog", "here", build={"commands": [wait]})
+    with running(world) as agent:
+        wait_for("the build command", lambda: started.exists() and started.read_text().strip())
+        builder = int(started.read_text())
+        go.touch()
+        agent.process.send_signal(signal.SIGHUP)
+        agent.wait_until_told("configuration_read")
+        agent.wait_until_told("app_changed", app="blog")
+        assert not Path(f"/proc/{builder}").exists()
+        assert world.text("blog.example.com") == "here"
+
+
 # living long
 
 
