@@ -162,6 +162,20 @@ def test_who_asks_hears_of_the_next_look_and_of_the_work_that_it_found() -> None
     assert outcomes == {"a": Outcome.CHANGED, "b": Outcome.FAILED, "c": Outcome.UNCHANGED}
 
 
+def test_what_a_pass_under_way_changed_is_told_although_the_next_one_finds_nothing_to_do() -> None:
+    waiting = Waiting()
+    waiting.look_began()
+    asked = waiting.ask(None)
+    waiting.attempt_ended(ended("a"))
+    waiting.look_ended(PassResult("new", (ended("a"),)))
+    waiting.look_began()
+    waiting.attempt_ended(ended("a", Outcome.UNCHANGED))
+    waiting.look_ended(PassResult("new", (ended("a", Outcome.UNCHANGED),)))
+    result = waiting.wait(asked, 30, at_rest=lambda: True, given_up=lambda: False)
+    assert result is not None
+    assert [app.outcome for app in result.apps] == [Outcome.CHANGED]
+
+
 def test_who_waits_for_one_app_does_not_wait_for_the_others() -> None:
     waiting = Waiting()
     asked = waiting.ask("quick")

@@ -61,7 +61,10 @@ class Waiting:
         """An attempt has ended, and not because something newer overtook it."""
         with self._condition:
             for asked in self._asked:
-                asked.attempts[result.app] = result
+                before = asked.attempts.get(result.app)
+                # an attempt that found nothing left to do says nothing of what the one before it did
+                if before is None or before.outcome is not Outcome.CHANGED or result.outcome is not Outcome.UNCHANGED:
+                    asked.attempts[result.app] = result
                 if self._ended >= asked.number:
                     asked.final.add(result.app)
             self._condition.notify_all()
