@@ -59,6 +59,7 @@ MEBIBYTE = 1024 * 1024
         Request(Command.SUSPEND, "blog", "the database moves"),
         Request(Command.RESUME, "blog"),
         Request(Command.RETRY, "blog"),
+        Request(Command.ABORT, "blog"),
     ],
 )
 def test_a_request_is_read_as_it_was_written(request_: Request) -> None:
@@ -77,7 +78,7 @@ def test_a_request_is_read_as_it_was_written(request_: Request) -> None:
         (b'"sync"', "the request is no JSON object: 'sync'"),
         (b'{"command": "sync"}', "version 1 of the control protocol, and was asked in version None"),
         (b'{"version": 2, "command": "sync"}', "asked in version 2"),
-        (b'{"version": 1}', "no command None; there are: sync, suspend, resume, retry"),
+        (b'{"version": 1}', "no command None; there are: sync, suspend, resume, retry, abort"),
         (b'{"version": 1, "command": "stop"}', "no command 'stop'"),
         (b'{"version": 1, "command": ["sync"]}', "no command ['sync']"),
         (b'{"version": 1, "command": "sync", "force": true}', "sync takes no 'force'"),
@@ -225,6 +226,13 @@ class Steered:
                 return None
         return PassResult("c", ())
 
+    def abort(self, app: str, who: str) -> bool:
+        self.asked.append(f"abort {app}")
+        return True
+
+    def forget_back_off(self, app: str) -> None:
+        self.asked.append(f"forget {app}")
+
 
 @contextmanager
 def serving(folder: Path) -> Iterator[tuple[ControlServer, Steered]]:
@@ -343,14 +351,14 @@ def test_a_client_that_talks_rubbish_is_told_and_harms_nobody(
 
 def test_one_connection_may_ask_for_many_things_and_close_its_side_early(short: Path) -> None:
     with serving(short) as (server, steered), connected(server) as client:
-        lines = [request(Command.RETRY), b"rubbish\n", request(Command.RETRY), request(Command.SYNC, None)]
+        lines = [request(Command.RETRY), b"rubbish\n", request(Command.ABORT), request(Command.SYNC, None)]
         client.sendall(b"".join(lines))
         client.shutdown(socket.SHUT_WR)
         steered.go.set()
         with client.makefile("rb") as answers:
             told = [json.loads(answer) for answer in answers]
         assert [answer["ok"] for answer in told] == [True, False, True, True]
-        assert steered.asked == ["retry", "retry", "sync None"]
+        assert steered.asked == ["forget blog", "retry", "abort blog", "sync None"]
 
 
 def test_clients_that_hang_and_clients_that_wait_hold_nobody_up(short: Path) -> None:
@@ -488,6 +496,38 @@ def test_every_command_speaks_to_a_running_agent(world: World) -> None:
             assert refused.err.startswith(f"error: {sentence}")
         assert command(world, "sync", "--no-wait").out.startswith("The agent was asked for a pass")
         assert not agent.told("unexpected_error")
+
+
+def test_an_attempt_is_ended_by_a_person_and_not_begun_again(world: World) -> None:
+    world.configure(repository=NEVER)
+    world.add_app("blog", "one")
+    with running(world) as agent:
+        agent.wait_until_told("app_changed", app="blog")
+        assert "Nothing is being deployed for blog" in command(world, "abort", "blog").out
+        assert command(world, "abort", "nope").status == 2
+
+        started = world.home / "started"
+        build = {"commands": [f"echo $$ > {started}; exec sleep 600"]}
+        world.commit({"manifests/blog.yaml": manifest("blog", build=build)})
+        wait_for("the build", lambda: started.exists() and started.read_text().strip())
+        aborted = command(world, "abort", "blog")
+        assert (aborted.status, aborted.err) == (0, "")
+        assert aborted.out.startswith("The attempt to deploy blog ends at a safe point")
+        failed = agent.wait_until_told("app_failed", app="blog")
+        assert "was ended by" in failed["error"]
+        assert not Path(f"/proc/{int(started.read_text())}").exists()
+        assert world.text("blog.example.com") == "one"
+
+        started.unlink()
+        assert command(world, "sync").status == 1
+        assert not started.exists()
+        assert command(world, "retry", "blog").status == 0
+        wait_for("the build", started.exists)
+        # what is under way is given up for a suspension
+        assert command(world, "suspend", "blog", "--reason", "enough").status == 0
+        agent.wait_until_told("app_superseded", app="blog")
+        assert command(world, "sync", "--timeout", "30").status == 0
+    assert command(world, "abort", "blog").out == "No agent runs, so there is nothing to end.\n"
 
 
 def test_a_suspension_outlives_the_agent_and_stops_deploys(world: World) -> None:

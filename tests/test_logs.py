@@ -80,6 +80,9 @@ def test_a_whole_life_of_an_agent_is_logged_as_documented(world: World) -> None:
         same = {told["event"] for told in agent.told_lines() if told.get("pass") == line["pass"]}
         assert {"pass_began", "repository_polled", "repository_fetched", "app_planned"} <= same
 
+        ran = [told["pass"] for told in agent.told("stage_ended")]
+        assert set(ran) == {line["pass"]}
+
         # a drift that is healed
         site = world.root / "nginx/sites/blog.conf"
         site.write_text(site.read_text() + "# by hand\n")

@@ -170,6 +170,14 @@ class Agent:
         self.queue.put("sync")
         return self.waiting.wait(asked, seconds, at_rest=lambda: self.engine.work.at_rest, given_up=given_up)
 
+    def abort(self, app: str, who: str) -> bool:
+        """End the attempt to deploy an app that is under way; ``False`` when there is none that could end."""
+        return self.engine.work.abort(app, who)
+
+    def forget_back_off(self, app: str) -> None:
+        """Try an app again at once, however often it has failed."""
+        self.engine.work.forget_back_off(app)
+
     # what the work tells
 
     def attempt_began(self, _attempt: Attempt) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from reconciler.engine.known_apps import require_known
 from reconciler.engine.operating import resume, retry, suspend
 from reconciler.engine.results import PassResult
 from reconciler.engine.results_wire import as_wire
@@ -45,6 +46,12 @@ class Steering(Protocol):
 
     def sync(self, app: str | None, seconds: float, given_up: Callable[[], bool]) -> PassResult | None:
         """Ask for a pass, and wait until it and its work are done; ``None`` once ``given_up`` says so."""
+
+    def abort(self, app: str, who: str) -> bool:
+        """End the attempt to deploy an app that is under way; ``False`` when there is none that could end."""
+
+    def forget_back_off(self, app: str) -> None:
+        """Try an app again at once, however often it has failed."""
 
 
 class _Unreadable(ReconcilerError):
@@ -178,8 +185,12 @@ class ControlServer:
                 return {"before": before.sentence if before is not None else None, "by_manifest": resumed.by_manifest}
             case Command.RETRY:
                 released = retry(steering.journal, app)
+                steering.forget_back_off(app)
                 steering.ask_for_pass("retry")
                 return {"released": released}
+            case Command.ABORT:
+                require_known(steering.journal, app)
+                return {"aborted": steering.abort(app, peer.name)}
 
 
 def _line_of(connection: socket.socket, rest: bytes) -> tuple[bytes | None, bytes]:

@@ -36,6 +36,7 @@ COMMANDS = {
     "suspend": "reconciler.cli.commands.suspend:command",
     "resume": "reconciler.cli.commands.resume:command",
     "retry": "reconciler.cli.commands.retry:command",
+    "abort": "reconciler.cli.commands.abort:command",
     "accept": "reconciler.cli.commands.accept:command",
     "forget": "reconciler.cli.commands.forget:command",
     "secrets": "reconciler.cli.commands.secrets:command",

@@ -32,6 +32,7 @@ class Command(StrEnum):
     SUSPEND = "suspend"
     RESUME = "resume"
     RETRY = "retry"
+    ABORT = "abort"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,7 @@ TAKES: Mapping[Command, frozenset[str]] = {
     Command.SUSPEND: frozenset({"app", "reason"}),
     Command.RESUME: frozenset({"app"}),
     Command.RETRY: frozenset({"app"}),
+    Command.ABORT: frozenset({"app"}),
 }
 """The keys that each command takes besides ``version`` and ``command``."""
 
