@@ -129,6 +129,22 @@ def test_a_second_app_from_a_repository_of_its_own(
     assert not blog.endswith(" 0"), "the app runs as root"
 
 
+def test_every_app_has_an_account_that_sees_nothing_of_the_other(container: Container) -> None:
+    for app in ("blog", "shop"):
+        name, _, uid, _, comment, home, shell = container.must("getent", "passwd", f"app-{app}").strip().split(":")
+        assert (comment, home) == (f"reconciler app {app}", f"/var/lib/reconciler/shared/{app}")
+        assert (shell, int(uid) < 1000) == ("/usr/sbin/nologin", True)
+        assert container.must("stat", "--format=%U", home).strip() == name
+    assert ask(container, BLOG_HOST).text.endswith(f" {container.must('id', '-u', 'app-blog').strip()}")
+    release = container.must("readlink", "--canonicalize", "/var/lib/reconciler/public/blog").strip()
+    vassal = f"/var/lib/reconciler/vassals/blog.{release.rpartition('/')[2]}"
+    for path in (f"{vassal}.env", f"{release}/app/wsgi.py"):
+        assert container.run("cat", path, user="app-blog").status == 0, path
+        assert container.run("cat", path, user="app-shop").status != 0, path
+    for path in ("/etc/nginx/conf.d/reconciler.conf", "/var/lib/reconciler/journal.sqlite3", "/etc/reconciler/ssh"):
+        assert container.run("test", "-r", path, user="app-shop").status != 0, path
+
+
 def test_merging_deploys_and_reverting_goes_back(
     container: Container, developer: Developer, operator: Operator
 ) -> None:
