@@ -79,6 +79,31 @@ def test_a_journal_of_a_newer_reconciler_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(JournalError, match="newer reconciler|schema version"):
         Journal.open(tmp_path / "j")
+    with pytest.raises(JournalError, match="newer reconciler|schema version"):
+        Journal.read(tmp_path / "j")
+
+
+@pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
+def test_the_journal_of_every_earlier_version_is_read_without_touching_it_and_kept_by_the_next_writer(
+    tmp_path: Path, version: int
+) -> None:
+    path = tmp_path / "j"
+    connection = sqlite3.connect(path, isolation_level=None)
+    for script in MIGRATIONS[:version]:
+        connection.executescript(script)
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.execute("INSERT INTO apps (app, release, revision) VALUES ('blog', 'r1', 'c1')")
+    connection.close()
+    before = path.read_bytes()
+    with Journal.read(path) as journal:
+        assert journal.apps()["blog"].release == "r1"
+        assert journal.suspensions() == {}
+    assert path.read_bytes() == before
+    with Journal.open(path) as journal:
+        assert journal.apps()["blog"].revision == "c1"
+        assert journal.drift() == []
+    with Journal.read(path) as journal:
+        assert journal.apps()["blog"].release == "r1"
 
 
 def test_something_that_is_no_journal_is_an_error_with_a_next_action(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from reconciler.host.journal.migrations import migrate
+from reconciler.host.journal.migrations import is_newest, migrate
 from reconciler.host.journal.statements import Statement
 from reconciler.model.errors import JournalError
 
@@ -49,9 +49,21 @@ class JournalConnection:
         try:
             connection = cls._connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
             connection.execute("SELECT 1 FROM apps LIMIT 1").fetchall()
+            connection = cls._as_newest(connection)
         except sqlite3.Error as error:
             raise JournalError(f"the journal {path} cannot be read: {error}") from error
         return cls(connection)
+
+    @classmethod
+    def _as_newest(cls, connection: sqlite3.Connection) -> sqlite3.Connection:
+        """A journal that an older reconciler wrote, and may still write, is read from a migrated copy in memory."""
+        if is_newest(connection):
+            return connection
+        copy = cls._connect(":memory:")
+        connection.backup(copy)
+        connection.close()
+        migrate(copy)
+        return copy
 
     @staticmethod
     def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:

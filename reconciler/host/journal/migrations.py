@@ -115,6 +115,11 @@ MIGRATIONS: tuple[str, ...] = (
 )
 
 
+def is_newest(connection: sqlite3.Connection) -> bool:
+    """Whether the journal has the schema of this reconciler."""
+    return int(connection.execute("PRAGMA user_version").fetchone()[0]) == len(MIGRATIONS)
+
+
 def migrate(connection: sqlite3.Connection) -> None:
     """Bring the journal to the newest schema, one version per transaction.
 
