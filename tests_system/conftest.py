@@ -1,8 +1,7 @@
-"""What the tests of a whole server need from the machine: root, debootstrap, systemd-nspawn."""
+"""What the tests of a whole server share: the wheels to install, and the booted Debian."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -12,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from container import Container, booted
-from image import CHECKOUT, WHEELS, debian_image, say, wheel_folder
+from image import CHECKOUT, WHEELS, debian_image, wheel_folder
+from machine import Unfit, provide_programs
 
-NEEDED = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
-APT_SECONDS = 180.0
 BUILD_SECONDS = 60.0
 
 
@@ -23,24 +21,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """Say what lacks before anything is tried."""
     if config.option.collectonly or config.option.help:
         return
-    if os.geteuid() != 0:
-        pytest.exit("booting a Debian needs root: sudo make test-system", returncode=4)
-    lacking = sorted({package for program, package in NEEDED.items() if shutil.which(program) is None})
-    if lacking:
-        _install(lacking)
-
-
-def _install(packages: list[str]) -> None:
-    if shutil.which("apt-get") is None:
-        pytest.exit(f"booting a Debian needs {', '.join(packages)}: install them and try again", returncode=4)
-    say(f"installing {', '.join(packages)} on this machine")
-    quietly = ["apt-get", "--quiet", "--yes", "--no-install-recommends", "install", *packages]
-    settings = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    for attempt in (quietly, ["apt-get", "--quiet", "update"], quietly):
-        done = subprocess.run(attempt, env=settings, capture_output=True, text=True, timeout=APT_SECONDS, check=False)
-        if attempt is quietly and done.returncode == 0:
-            return
-    pytest.exit(f"{', '.join(packages)} could not be installed: {done.stderr.strip()[-500:]}", returncode=4)
+    try:
+        provide_programs()
+    except Unfit as unfit:
+        pytest.exit(str(unfit), returncode=4)
 
 
 @pytest.fixture(scope="session")

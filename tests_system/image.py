@@ -15,8 +15,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from machine import provide_programs, say
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
@@ -46,7 +48,8 @@ PACKAGES = "/srv/packages"
 WHEELS = "/srv/wheels"
 MAKE_SECONDS = 420.0
 FETCH_SECONDS = 240.0
-UNPROTECTED = ("-o", "Dpkg::Options::=--force-unsafe-io")
+APART = ("unshare", "--mount", "--pid", "--fork", "--kill-child=KILL")
+"""What is mounted and started ends with the command, however that ends."""
 
 
 def cache_folder() -> Path:
@@ -86,7 +89,7 @@ def _own_requirements() -> list[str]:
 def _make_debian(folder: Path) -> None:
     say("making the Debian to boot (once; later runs take it from the cache)")
     proxy = _apt_proxy()
-    command = ["debootstrap", "--variant=minbase", f"--include={','.join(INSTALLED)}", SUITE, str(folder)]
+    command = [*APART, "debootstrap", "--variant=minbase", f"--include={','.join(INSTALLED)}", SUITE, str(folder)]
     _run([*command, *_mirror()], MAKE_SECONDS, {"http_proxy": proxy} if proxy else {})
     say("fetching the packages that it offers")
     with _host_apt(folder):
@@ -103,8 +106,8 @@ def _make_debian(folder: Path) -> None:
     (folder / "etc/machine-id").write_text("")
     (folder / "etc/hostname").write_text("server\n")
     (folder / "etc/hosts").write_text("127.0.0.1 localhost server\n::1 localhost\n")
-    for log in (folder / "var/cache/apt/archives").glob("*.deb"):
-        log.unlink()
+    for package in (folder / "var/cache/apt/archives").glob("*.deb"):
+        package.unlink()
 
 
 def _make_package_source(folder: Path) -> None:
@@ -151,30 +154,23 @@ def _host_apt(folder: Path) -> Iterator[None]:
     lent = ["etc/resolv.conf", "etc/hosts", "etc/apt/apt.conf.d", "etc/apt/auth.conf.d", "etc/ssl/certs"]
     kept = folder.with_name(f"{folder.name}.kept")
     shutil.rmtree(kept, ignore_errors=True)
-    mounted = False
-    try:
-        for name in lent:
-            ours, theirs = Path("/") / name, folder / name
-            if theirs.exists() or theirs.is_symlink():
-                (kept / name).parent.mkdir(parents=True, exist_ok=True)
-                theirs.rename(kept / name)
-            if ours.is_dir():
-                shutil.copytree(ours, theirs, symlinks=False, ignore_dangling_symlinks=True)
-            elif ours.exists():
-                shutil.copy(ours, theirs)
-        _run(["mount", "-t", "proc", "proc", str(folder / "proc")], FETCH_SECONDS)
-        mounted = True
-        yield
-    finally:
-        if mounted:
-            with suppress(subprocess.SubprocessError):
-                _run(["umount", str(folder / "proc")], FETCH_SECONDS)
-        for name in lent:
-            theirs = folder / name
-            shutil.rmtree(theirs) if theirs.is_dir() else theirs.unlink(missing_ok=True)
-            if (kept / name).exists() or (kept / name).is_symlink():
-                (kept / name).rename(theirs)
-        shutil.rmtree(kept, ignore_errors=True)
+    for name in lent:
+        ours, theirs = Path("/") / name, folder / name
+        if theirs.exists() or theirs.is_symlink():
+            (kept / name).parent.mkdir(parents=True, exist_ok=True)
+            theirs.rename(kept / name)
+        if ours.is_dir():
+            shutil.copytree(ours, theirs, symlinks=False, ignore_dangling_symlinks=True)
+        elif ours.exists():
+            shutil.copy(ours, theirs)
+    yield
+    # an image that failed before this is thrown away
+    for name in lent:
+        theirs = folder / name
+        shutil.rmtree(theirs) if theirs.is_dir() else theirs.unlink(missing_ok=True)
+        if (kept / name).exists() or (kept / name).is_symlink():
+            (kept / name).rename(theirs)
+    shutil.rmtree(kept)
 
 
 def _mirror() -> list[str]:
@@ -193,7 +189,8 @@ def _apt_proxy() -> str:
 
 
 def _in(folder: Path, *command: str) -> str:
-    return _run(["chroot", str(folder), *command], FETCH_SECONDS, {"DEBIAN_FRONTEND": "noninteractive"})
+    inside = [*APART, "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', str(folder), *command]
+    return _run(inside, FETCH_SECONDS, {"DEBIAN_FRONTEND": "noninteractive"})
 
 
 def _run(command: Sequence[str], seconds: float, more: Mapping[str, str] | None = None) -> str:
@@ -216,6 +213,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
-def say(text: str) -> None:
-    """Tell a person who waits."""
-    print(f"test-system: {text}", file=sys.stderr, flush=True)
+if __name__ == "__main__":
+    provide_programs()
+    debian_image()
+    wheel_folder()

@@ -26,6 +26,7 @@ from reconciler.model.configuration import Profile
 from reconciler.model.errors import ConfigurationError, UsageError
 
 FOLDER = DEFAULT_CONFIGURATION.parent
+READABLE = 0o022
 
 
 def bootstrap(context: typer.Context, wanted: Wanted, *, dry_run: bool) -> int:
@@ -33,6 +34,8 @@ def bootstrap(context: typer.Context, wanted: Wanted, *, dry_run: bool) -> int:
     if invocation_of(context).config is not None:
         raise UsageError(f"bootstrap configures {DEFAULT_CONFIGURATION} and no other file", hint="leave out -c")
     refuse_unfit()
+    # a stricter one would hide files from the accounts that have to read them; secrets get a mode of their own
+    os.umask(READABLE)
     parse_address(wanted.url)
     kept = _kept_configuration(wanted)
     for name, value in read_variables(FOLDER / "environment").items():
