@@ -21,6 +21,7 @@ INSTALL_SECONDS = 240.0
 SYNC_SECONDS = 120.0
 HEAL_SECONDS = 20.0
 END_SECONDS = 10.0
+WATCHDOG_SECONDS = 2
 MOST_EXPOSED = 4.0
 
 
@@ -180,6 +181,37 @@ def test_sites_serve_on_without_the_agent(container: Container, operator: Operat
         time.sleep(0.5)
         container.must("systemctl", "start", "reconciler.service")
         visitor.must_be_content("first from ")
+
+
+def test_a_hung_agent_is_replaced(container: Container, operator: Operator) -> None:
+    dropin = "/run/systemd/system/reconciler.service.d/watchdog.conf"
+    container.write(dropin, f"[Service]\nWatchdogSec={WATCHDOG_SECONDS}\nTimeoutAbortSec=1\nRestartSec=0\n")
+    container.must("systemctl", "daemon-reload")
+    container.must("systemctl", "restart", "reconciler.service")
+    pid = operator.agent("MainPID")
+    time.sleep(2 * WATCHDOG_SECONDS)
+    assert operator.agent("MainPID") == pid, "the loop does not say that it goes on"
+    with Visitor(container, BLOG_HOST) as visitor:
+        container.must("kill", "-STOP", pid)
+        wait_for("the next agent", lambda: operator.agent("MainPID") not in ("0", pid), HEAL_SECONDS)
+        visitor.must_be_content("first from ")
+    container.path(dropin).unlink()
+    container.must("systemctl", "daemon-reload")
+    container.must("systemctl", "restart", "reconciler.service")
+
+
+def test_a_reload_reads_the_configuration(container: Container, operator: Operator) -> None:
+    pid = operator.agent("MainPID")
+    file = container.path("/etc/reconciler/agent.yaml")
+    text = file.read_text()
+    container.must("systemctl", "reload", "reconciler.service")
+    wait_for("the configuration to be read", lambda: operator.told("configuration_read"), HEAL_SECONDS)
+    file.write_text(text + "nonsense: true\n")
+    container.must("systemctl", "reload", "reconciler.service")
+    wait_for("the configuration to be refused", lambda: operator.told("configuration_refused"), HEAL_SECONDS)
+    file.write_text(text)
+    assert operator.agent("MainPID") == pid
+    assert operator.agent("ActiveState") == "active"
 
 
 def test_an_upgrade_redeploys_nothing(container: Container, operator: Operator) -> None:
