@@ -23,6 +23,7 @@ from log_schema import faults_of
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import JITTER_SHARE, shift
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
+from reconciler.engine.surveying import Place
 from world import World, manifest, wsgi_app
 
 ANSWER_SECONDS = 30.0
@@ -45,8 +46,8 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = ANSWER_SE
 class RunningAgent:
     """``reconciler run`` as a process of its own; ``lines`` are its log lines, read from a pipe."""
 
-    def __init__(self, world: World) -> None:
-        command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
+    def __init__(self, world: World, *before: str) -> None:
+        command = [*before, sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=world.home,
                                         env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)})  # fmt: skip
         self.lines: list[bytes] = []
@@ -89,9 +90,9 @@ class RunningAgent:
 
 
 @contextmanager
-def running(world: World) -> Iterator[RunningAgent]:
-    """An agent that is ended with the block, if it still runs then."""
-    agent = RunningAgent(world)
+def running(world: World, *before: str) -> Iterator[RunningAgent]:
+    """An agent that is ended with the block, if it still runs then; ``before`` are words before its command."""
+    agent = RunningAgent(world, *before)
     try:
         yield agent
     finally:
@@ -450,7 +451,7 @@ def test_only_repositories_of_this_machine_are_watched(tmp_path: Path) -> None:
 
 def test_files_written_aside_and_files_only_read_ask_for_nothing(tmp_path: Path) -> None:
     asked: list[str] = []
-    observer = start_watching(asked.append, [], [tmp_path])
+    observer = start_watching(asked.append, [], [Place(tmp_path)])
     assert observer is not None
     try:
         (tmp_path / ".tmp-1").write_text("x")

@@ -370,15 +370,16 @@ def test_only_folders_that_a_path_leads_to_are_looked_at(tmp_path: Path) -> None
         (root / folder / "file").write_text(folder)
     contents = Contents(layout)
     contents.made(StageName.SOURCE, "d" * 64)
+    served = {(StageName.SOURCE, root.name): ""}
     for folder in ("a", "b"):
         (root / folder / "file").write_text(folder * 2)
-    contents.touched([root / "a" / "file"])
+    contents.touched([root / "a" / "file"], served)
     found = contents.differences(StageName.SOURCE, "d" * 64)
     assert [difference.path for difference in found] == [str(root / "a" / "file")]
-    contents.touched([root / "b" / "file", tmp_path / "elsewhere"])
+    contents.touched([root / "b" / "file", tmp_path / "elsewhere"], served)
     assert len(contents.differences(StageName.SOURCE, "d" * 64)) == 2
     (root / "a" / "file").write_text("a")
-    contents.touched([root / "a" / "file"])
+    contents.touched([root / "a" / "file"], served)
     assert len(contents.differences(StageName.SOURCE, "d" * 64)) == 1
 
 

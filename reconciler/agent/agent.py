@@ -10,7 +10,6 @@ import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -22,11 +21,12 @@ from reconciler.agent.schedule import start_schedule
 from reconciler.agent.signals import Reaction, react_to_signals
 from reconciler.agent.telling import Telling
 from reconciler.agent.waiting import Waiting
-from reconciler.agent.watching import local_folder, start_watching, stop_watching
+from reconciler.agent.watching import Watcher, git_places, local_folder, start_watching, stop_watching
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.surveying import Place
 from reconciler.engine.work import Attempt
 from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
@@ -113,14 +113,17 @@ class Agent:
             poll=configuration.repository.interval,
             drift=configuration.drift.interval,
         )
-        watcher = start_watching(self.queue.put, self._repositories(), self._folders())
+        surveying = self.engine.surveying
+        watcher = start_watching(
+            self.queue.put, self._repositories(), self._folders(), surveying.touched, surveying.is_known
+        )
         self.queue.put("start")
         work.start()
         try:
             while (trigger := self.queue.take(SETTLE_SECONDS, self.service)) is not None:
                 # looked at wherever the look waits for a program or an answer
                 with giving_way(self.service.goes_on):
-                    self._look(trigger)
+                    self._look(trigger, watcher)
         except Interrupted:
             pass
         finally:
@@ -134,18 +137,20 @@ class Agent:
         if work.interrupted:
             structlog.get_logger().info("work_interrupted", note="the next agent carries on")
 
-    def _look(self, trigger: str) -> None:
+    def _look(self, trigger: str, watcher: Watcher | None) -> None:
         """One look; whatever goes wrong in it, such as a full disk, the agent lives on and tries again."""
         with reporting.about(**{"pass": secrets.token_hex(PASS_BYTES), "trigger": trigger}):
-            self._look_to_its_end(trigger)
+            self._look_to_its_end(trigger, watcher)
 
-    def _look_to_its_end(self, trigger: str) -> None:
+    def _look_to_its_end(self, trigger: str, watcher: Watcher | None) -> None:
         try:
             reporting.debug("pass_began")
             self.waiting.look_began()
             result = self.engine.look(trigger)
             self.waiting.look_ended(result)
             self.telling.tell_look(result, trigger)
+            if watcher is not None:
+                watcher.follow(self.engine.watched())
         except ReconcilerError as error:
             self.waiting.look_ended(PassResult("", (), error=error))
             self.telling.tell_failed(error, trigger)
@@ -194,13 +199,14 @@ class Agent:
         """What was left over by the work is seen to by a look."""
         self.queue.put("work")
 
-    def _repositories(self) -> list[Path]:
-        found = local_folder(self.engine.reader.config_address)
-        return [found] if found is not None else []
+    def _repositories(self) -> list[Place]:
+        reader = self.engine.reader
+        found = local_folder(reader.config_address)
+        return list(git_places(found, reader.configuration.repository.path)) if found is not None else []
 
-    def _folders(self) -> list[Path]:
+    def _folders(self) -> list[Place]:
         layout = self.engine.host.layout
-        return [layout.sites, layout.vassals, layout.public]
+        return [Place(folder) for folder in (layout.sites, layout.vassals, layout.public)]
 
     def _reactions(self) -> dict[signal.Signals, Reaction]:
         """What every signal does."""

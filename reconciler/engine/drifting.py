@@ -167,22 +167,29 @@ class Drifting:
         self._write(app, records, written, news, now)
         return tuple(news)
 
-    def healed(self, app: str, plan: AppPlan, key: str) -> None:
-        """Count what was just put right and verified."""
+    def healed(self, app: str, plan: AppPlan, key: str) -> tuple[DriftNews, ...]:
+        """Count what was just put right and verified; returns what nobody was told of before.
+
+        Drift that comes while an earlier one is being put right is seen by the planner alone.
+        """
         now = self.clock()
         records = dict(self._known.get(app, {}))
         changed = []
+        news = []
         for change in plan.changes:
             for difference in change.heals:
                 path = (change.stage.value, difference.path)
                 record = records.get(path) or _first(app, change.stage, difference, key, now)
+                if path not in records or record.gone is not None:
+                    news.append(DriftNews(app, change.stage, difference, Response.HEAL))
                 earlier = record.healed if record.key == key else ()
                 times = (*(at for at in earlier if now - at < HEALS_SECONDS), now)
                 changed.append(replace(record, gone=now, healed=times, key=key, held=None))
         if changed:
-            self.journal.record_drift(changed)
+            self.journal.record_drift(changed, events=[_event(one, now) for one in news[:TOLD_AT_ONCE]])
             records |= {(record.stage, record.path): record for record in changed}
             self._known[app] = records
+        return tuple(news[:TOLD_AT_ONCE])
 
     def _write(
         self,

@@ -19,7 +19,7 @@ from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.settled import Settling, settled_by
-from reconciler.engine.surveying import Surveying
+from reconciler.engine.surveying import Place, Surveying
 from reconciler.engine.work import Work
 from reconciler.host.journal import AppRecord, HookRecord, Journal, PassRecord, SuspensionRecord
 from reconciler.host.observing import Observer
@@ -70,6 +70,7 @@ class Engine:
     _irreversible: dict[str, HookRecord] = field(default_factory=dict)
     _suspensions: dict[str, SuspensionRecord] = field(default_factory=dict)
     _journal_version: tuple[int, int] = (-1, -1)
+    _places: tuple[AppliedApps | None, list[Place]] | None = None
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
@@ -179,6 +180,13 @@ class Engine:
         record = PassRecord(look.started, time.time(), trigger, result.revision, dict(outcomes), sentences)
         self.journal.record_pass(record)
         return replace(result, seconds=time.monotonic() - look.began)
+
+    def watched(self) -> list[Place]:
+        """The folders of the releases that serve now in which a change is worth a look at once."""
+        self._load()
+        if self._places is None or self._places[0] is not self._applied:
+            self._places = (self._applied, self.surveying.places(self._known))
+        return self._places[1]
 
     # loading and planning
 

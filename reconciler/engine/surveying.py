@@ -19,20 +19,29 @@ from reconciler.host.observing import Observer
 from reconciler.host.touched import Touched
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome
-from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.stage import STORED, AppliedStage, StageName, release_of
 from reconciler.stages import STAGES
+from reconciler.stages.app_folder import ENVIRONMENT, TREE
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import DesiredApp
     from reconciler.engine.reading import Desired
     from reconciler.engine.results import AppResult
 
-WITHOUT_SCAN = frozenset({"poll", "webhook", "work", "file:git", "file:drift"})
-"""Passes for these reasons alone do not look at the content of the store."""
+WITH_SCAN = frozenset({"drift", "sync"})
+"""Passes for these reasons look at the content of the store, and so does the first one of a process."""
 RESTING = frozenset({Outcome.SUSPENDED, Outcome.WAITING, Outcome.QUARANTINED})
 AppliedApps = Mapping[str, Mapping[StageName, AppliedStage]]
 Busy = Callable[[], frozenset[str]]
 """Says which apps are being changed, or were since the look began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder in which a change is worth a look at once, alone or with all folders in it."""
+
+    path: Path
+    recursive: bool = False
 
 
 @dataclass(slots=True)
@@ -63,6 +72,7 @@ class Surveying:
     touched: Touched = field(default_factory=Touched)
     _apps: dict[str, _Known] = field(default_factory=dict)
     _scanned: bool = False
+    _fresh: bool = True
 
     def begin(self, trigger: str, applied: AppliedApps, busy: Busy = nobody) -> tuple[DriftNews, ...]:
         """Look at the store as far as ``trigger`` asks for it; tell at once what file events led to.
@@ -70,7 +80,8 @@ class Surveying:
         Apps that are ``busy`` are being changed: what is seen of them is no drift.
         """
         paths, everything = self.touched.take()
-        self._scanned = everything or not WITHOUT_SCAN.issuperset(trigger.split("+"))
+        self._scanned = everything or self._fresh or not WITH_SCAN.isdisjoint(trigger.split("+"))
+        self._fresh = False
         if self._scanned:
             self.scan(applied)
             if "drift" in trigger.split("+"):
@@ -97,10 +108,38 @@ class Surveying:
             news += self._note_strangers(applied)
         return self._tell(news)
 
+    def is_known(self, path: Path) -> bool:
+        """Whether a path was found to differ already, so that another event of it is no news."""
+        return self.observer.contents.knows(path)
+
     def healed(self, app: DesiredApp, plan: AppPlan) -> None:
         """Count what was put right and verified."""
         if any(change.heals for change in plan.changes):
-            self.drifting.healed(app.name, plan, quarantine_key(app))
+            self._tell(self.drifting.healed(app.name, plan, quarantine_key(app)))
+
+    def places(self, applied: AppliedApps) -> list[Place]:
+        """The folders of the live releases that are worth a watch.
+
+        Of an environment only the folders from which Python starts: it has thousands, and a watch costs the kernel a
+        kilobyte. The rest of it is looked at by scans.
+        """
+        layout = self.observer.layout
+        found: list[Place] = []
+        for app, stages in sorted(applied.items()):
+            digests = {name: stage.digest for name, stage in stages.items()}
+            if StageName.VASSAL in digests:
+                found.append(Place(layout.release(app, release_of(digests[StageName.VASSAL]))))
+            found += [
+                Place(layout.output(name, digests[name]), recursive=True)
+                for name in (StageName.SOURCE, StageName.STATIC)
+                if name in digests
+            ]
+            if StageName.BUILD in digests:
+                build = layout.output(StageName.BUILD, digests[StageName.BUILD])
+                environment = build / ENVIRONMENT
+                starts = (environment, environment / "bin", *environment.glob("lib/python*/site-packages"))
+                found += [*map(Place, starts), Place(build / TREE, recursive=True)]
+        return found
 
     def _note_app(self, app: DesiredApp, result: AppResult) -> tuple[DriftNews, ...]:
         plan = result.plan
@@ -150,7 +189,7 @@ class Surveying:
 
     def _apps_of(self, paths: Iterable[Path], applied: AppliedApps) -> list[str]:
         layout = self.observer.layout
-        outputs = self.observer.contents.touched(paths)
+        outputs = self.observer.contents.touched(paths, served_outputs(applied))
         found = set()
         for path in paths:
             if path.parent == layout.sites:

@@ -51,6 +51,13 @@ class Contents:
         """What the last look found in an output; reads nothing."""
         return self._found.get(output_of(stage, digest), ()) if self._found else ()
 
+    def knows(self, path: Path) -> bool:
+        """Whether a path was found to differ already, or lies in a folder that was."""
+        if not self._found:
+            return False
+        known = {difference.path for found in self._found.values() for difference in found}
+        return any(str(part) in known for part in (path, *path.parents))
+
     def made(self, stage: StageName, digest: str) -> None:
         """Take up an output that was just made: from now on it has to stay as it is."""
         output = output_of(stage, digest)
@@ -85,13 +92,16 @@ class Contents:
             self._look(output)
             return self._found.get(output, ())
 
-    def touched(self, paths: Iterable[Path]) -> frozenset[Output]:
-        """Look only at the folders of these paths; returns the outputs that they are in."""
+    def touched(self, paths: Iterable[Path], outputs: Mapping[Output, str]) -> frozenset[Output]:
+        """Look only at the folders of these paths in ``outputs`` (as :meth:`scan` takes them); those are returned."""
+        self._trees.update(outputs)
         folders: dict[Output, set[bytes]] = {}
         for path in paths:
             with suppress(ValueError):
                 stage, name, *rest = path.relative_to(self.layout.store).parts
                 inside = os.fsencode(os.path.join(*rest)) if rest else b""  # noqa: PTH118 - a path of any bytes
+                if (StageName(stage), name) not in outputs:
+                    continue
                 # a changed folder is told by the one that holds it, and has news of its own
                 folders.setdefault((StageName(stage), name), set()).update((inside, os.path.dirname(inside)))  # noqa: PTH120 - bytes
         with self._lock:
