@@ -22,12 +22,12 @@ from reconciler.agent.signals import Reaction, react_to_signals
 from reconciler.agent.telling import Telling
 from reconciler.agent.waiting import Waiting
 from reconciler.agent.watching import Watcher, git_places, local_folder, start_watching, stop_watching
+from reconciler.engine.attempt import Attempt
 from reconciler.engine.collecting import remove_left_over
 from reconciler.engine.engine import Engine
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.surveying import Place
-from reconciler.engine.work import Attempt
 from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal

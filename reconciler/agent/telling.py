@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
+from reconciler.engine.attempt import Attempt
 from reconciler.engine.drifting import DriftNews, Response
 from reconciler.engine.results import AppResult, PassResult
-from reconciler.engine.work import Attempt
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import SHORT_DIGITS, Outcome
 

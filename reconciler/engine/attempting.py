@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.applying import Applying
+from reconciler.engine.attempt import Attempt
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.planning import Planning, suspended
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
 from reconciler.engine.recording import Recorder, as_reconciler_error
 from reconciler.engine.results import AppResult
 from reconciler.engine.turns import Wish
-from reconciler.engine.work import Attempt
 from reconciler.host.interruption import Superseded, to_the_end
 from reconciler.host.journal import EventRecord
 from reconciler.model.errors import Aborted, ReconcilerError
