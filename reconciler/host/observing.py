@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ class Observer:
     contents: Contents = field(init=False)
     _known: dict[str, tuple[_Signature, str]] = field(default_factory=dict)
     _owner: int | None = None
+    _remembered: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.contents = Contents(self.layout)
@@ -47,6 +48,13 @@ class Observer:
             except FileNotFoundError:
                 return os.geteuid()
         return self._owner
+
+    def remembered(self, app: str, digest: str, make: Callable[[], Mapping[str, str]]) -> Mapping[str, str]:
+        """What ``make`` returned for this app and digest; made again only for another digest."""
+        known = self._remembered.get(app)
+        if known is None or known[0] != digest:
+            known = self._remembered[app] = (digest, make())
+        return known[1]
 
     def environment(
         self, path: Path, expected: str, *, app: str, mode: int, owner: int | None = None

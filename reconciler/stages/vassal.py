@@ -102,7 +102,10 @@ class VassalStage:
             return Observation(output_exists=False)
         layout = observer.layout
         vassal, release = vassal_of(app, applied), release_of(applied.digest)
-        home, links = layout.release(app, release), release_links(app, applied, layout)
+        home, links = (
+            layout.release(app, release),
+            observer.remembered(app, applied.digest, lambda: release_links(app, applied, layout)),
+        )
         # in tyrant mode the Emperor runs a vassal as the owner of its file
         owner = account_number(user) if (user := applied.declared.get("user")) else None
         differences = [
