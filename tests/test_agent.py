@@ -158,8 +158,8 @@ def test_a_poll_finds_a_commit_in_the_repository_of_an_app(world: World) -> None
     world.commit({"manifests/blog.yaml": manifest("blog", source=source)})
     with running(world) as agent:
         agent.wait_until_told("app_changed", app="blog")
-        # the look that ends the work would find the commit too
-        wait_for("the last look", lambda: any("work" in trigger for trigger, _ in passes(world)))
+        # the look that ends the work, and one that the files led to which it wrote, would find the commit too
+        wait_for("two quiet polls", lambda: [trigger for trigger, _ in passes(world)][-2:] == ["poll", "poll"])
         commit = examples.write_and_commit(code, {"wsgi.py": wsgi_app("two")}, "Two")
         line = agent.wait_until_told("app_changed", app="blog", commit=commit[:7])
         assert "poll" in line["trigger"]

@@ -114,7 +114,7 @@ def test_a_traceback_is_shown_only_with_debug(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_bug_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def broken(_folder: Path) -> None:
+    def broken(*_arguments: object) -> None:
         raise ZeroDivisionError("division by zero")
 
     monkeypatch.setattr("reconciler.cli.validating.validate", broken)
@@ -127,7 +127,7 @@ def test_a_bug_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 def test_an_interrupt_is_a_sentence_and_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def interrupted(_folder: Path) -> None:
+    def interrupted(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("reconciler.cli.validating.validate", interrupted)

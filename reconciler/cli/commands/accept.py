@@ -13,7 +13,7 @@ def command(
     context: typer.Context,
     revision: Annotated[str, typer.Argument(metavar="REVISION", help="The commit that the branch is at now.")],
 ) -> int:
-    """Accept, once, that the branch of the config repository was rewritten."""
+    """Accept once that the config repository's branch was rewritten."""
     from reconciler.cli.output import write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.lines import line  # noqa: PLC0415
 
