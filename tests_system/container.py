@@ -25,6 +25,7 @@ BOOT_SECONDS = 60.0
 COMMAND_SECONDS = 60.0
 END_SECONDS = 15.0
 POLL_SECONDS = 0.05
+PREFIX = "reconciler-system-"
 MEMORY = "/dev/shm"
 ROOM_BYTES = 4 * 1024**3
 REBOOT_STATUS = 133
@@ -176,7 +177,8 @@ class Container:
 @contextmanager
 def booted(image: Path, binds: Mapping[Path, str]) -> Iterator[Container]:
     """A container over ``image``; ``binds`` are folders of this machine that it sees at other paths, to read."""
-    folder = Path(tempfile.mkdtemp(prefix="reconciler-system-", dir=_place()))
+    _remove_left_over()
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_place()))
     for name in ("changes", "work", "root"):
         (folder / name).mkdir()
     (folder / "root").chmod(0o755)
@@ -190,6 +192,16 @@ def booted(image: Path, binds: Mapping[Path, str]) -> Iterator[Container]:
         container.end()
         shutil.rmtree(folder, ignore_errors=True)
         _forget(container.name)
+
+
+def _remove_left_over() -> None:
+    """What runs that were killed left: their containers ended with them, their files and groups did not."""
+    for place in (Path(MEMORY), Path(tempfile.gettempdir())):
+        for folder in place.glob(f"{PREFIX}*"):
+            pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+            if not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                _forget(f"reconciler-{pid}")
 
 
 def _place() -> str | None:
