@@ -20,10 +20,15 @@ import pytest
 
 import examples
 from log_schema import faults_of
+from reconciler.agent.logs import configure_logs
 from reconciler.agent.queue import TriggerQueue
-from reconciler.agent.schedule import JITTER_SHARE, shift
+from reconciler.agent.schedule import COLLECT_INTERVAL, JITTER_SHARE, REMIND_INTERVAL, shift, start_schedule
+from reconciler.agent.telling import Telling
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
 from reconciler.engine.surveying import Place
+from reconciler.engine.results import AppResult, PassResult
+from reconciler.model.errors import HostError
+from reconciler.model.plan import Outcome
 from world import World, manifest, wsgi_app
 
 ANSWER_SECONDS = 30.0
@@ -436,6 +441,46 @@ def test_hosts_poll_apart_and_each_always_at_its_own_shift() -> None:
     assert len(set(shifts)) == 20
     assert all(timedelta(0) <= one < minute * JITTER_SHARE for one in shifts)
     assert shifts == [shift(f"web{number}", minute) for number in range(20)]
+
+
+def test_the_clock_asks_for_polls_scans_collections_and_reminders_each_once_at_a_time() -> None:
+    from datetime import timedelta
+
+    minute = timedelta(minutes=1)
+    scheduler = start_schedule(lambda _trigger: None, host="web1", poll=minute, drift=5 * minute)
+    try:
+        jobs = {job.id: job for job in scheduler.get_jobs()}
+        assert {name: job.trigger.interval for name, job in jobs.items()} == {
+            "poll": minute,
+            "drift": 5 * minute,
+            "collect": COLLECT_INTERVAL,
+            "remind": REMIND_INTERVAL,
+        }
+        assert all(job.coalesce and job.max_instances == 1 for job in jobs.values())
+    finally:
+        scheduler.shutdown(wait=False)
+
+
+def test_an_error_that_lasts_is_told_once_and_again_when_it_is_time(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs()
+    telling = Telling()
+    failed = AppResult("blog", Outcome.FAILED, error=HostError("the disk is full"))
+    for trigger in ("poll", "poll", "poll+remind", "poll"):
+        telling.tell_look(PassResult("c", (failed,)), trigger)
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [line["trigger"] for line in told if line["event"] == "app_failed"] == ["poll", "poll+remind"]
+
+
+def test_what_nobody_needs_is_collected_by_the_clock_too(world: World) -> None:
+    world.add_app("blog", "here")
+    with world.engine() as engine:
+        assert not engine.reconcile("test").failed
+        stray = world.root / "store/static/stray"
+        stray.mkdir(parents=True)
+        engine.look("poll")
+        assert stray.exists()
+        engine.look("collect")
+        assert not stray.exists()
 
 
 def test_only_repositories_of_this_machine_are_watched(tmp_path: Path) -> None:

@@ -106,6 +106,18 @@ def test_the_journal_of_every_earlier_version_is_read_without_touching_it_and_ke
         assert journal.apps()["blog"].release == "r1"
 
 
+def test_only_so_many_passes_are_kept(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "j") as journal:
+        assert journal.forget_passes(3) == 0
+        for number in range(10):
+            journal.record_pass(PassRecord(float(number), float(number), "poll", "c", {}))
+        assert journal.forget_passes(3) == 7
+        assert journal.forget_passes(3) == 0
+        last = journal.last_pass()
+        assert last is not None
+        assert last.started == 9.0
+
+
 def test_something_that_is_no_journal_is_an_error_with_a_next_action(tmp_path: Path) -> None:
     (tmp_path / "j").write_text("this is no database, and it is long enough to be looked at as one" * 20)
     with pytest.raises(JournalError, match="cannot be opened") as caught:

@@ -14,7 +14,7 @@ QUIET_SECONDS = 1.0
 LONGEST_SECONDS = 15.0
 """or when commits have come for so long without a pause."""
 
-PATIENT = frozenset({"file:git", "file:drift", "poll", "drift", "work"})
+PATIENT = frozenset({"file:git", "file:drift", "poll", "drift", "collect", "remind", "work"})
 """Triggers that wait for the end of a burst of commits; others, such as those of people, do not."""
 
 

@@ -1,4 +1,4 @@
-"""What happens by the clock: polls of git and scans for drift."""
+"""What happens by the clock: polls of git, scans for drift, collections, and reminders of what is still wrong."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 
 JITTER_SHARE = 0.1
 """Hosts that start together poll apart: each is shifted by up to this share of the interval, by its name."""
+
+COLLECT_INTERVAL = timedelta(hours=6)
+"""How often is looked for what nobody needs any more, although no work asked for it."""
+REMIND_INTERVAL = timedelta(hours=24)
+"""How often errors that last are told again."""
 
 
 def shift(host: str, interval: timedelta) -> timedelta:
@@ -29,7 +34,8 @@ def start_schedule(
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     now = datetime.now(UTC)
-    for name, interval in (("poll", poll), ("drift", drift)):
+    jobs = {"poll": poll, "drift": drift, "collect": COLLECT_INTERVAL, "remind": REMIND_INTERVAL}
+    for name, interval in jobs.items():
         seconds = interval.total_seconds()
         scheduler.add_job(
             trigger,

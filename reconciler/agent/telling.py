@@ -33,14 +33,20 @@ class Telling:
     _told: dict[str, str] = field(default_factory=dict)
     _quiet_since: float = 0.0
     _quiet_passes: int = 0
+    _reminding: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def tell_look(self, result: PassResult, trigger: str) -> None:
-        """What a look found; apps with work are told of when an attempt for them has ended."""
+        """What a look found; apps with work are told of when an attempt for them has ended.
+
+        A look that the clock asked for as a reminder tells again what was told before.
+        """
         working = frozenset(app.app for app in result.apps if app.outcome is Outcome.CHANGED)
         others = tuple(app for app in result.apps if app.app not in working)
         with self._lock:
+            self._reminding = "remind" in trigger.split("+")
             self._tell(replace(result, apps=others), trigger, working)
+            self._reminding = False
 
     def tell_attempt(self, attempt: Attempt, result: AppResult | None) -> None:
         """One line for an attempt that has ended; one that was given up for a newer commit has its own already."""
@@ -119,7 +125,7 @@ class Telling:
             del self._told[name]
 
     def _tell_once(self, log: Log, key: str, event: str, text: str, **more: object) -> None:
-        if self._told.get(key) == text:
+        if self._told.get(key) == text and not self._reminding:
             return
         self._told[key] = text
         log.error(event, error=text, **{name: value for name, value in more.items() if value is not None})

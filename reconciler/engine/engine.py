@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from reconciler.engine.polling import Polled
     from reconciler.engine.reading import Desired, Reader
 
+COLLECT = "collect"
+"""The trigger of a pass that collects although no work asks for it."""
 UNDER_WAY = "applying"
 """How the journal counts apps that a pass of the agent left to the work that goes on."""
 
@@ -159,7 +161,8 @@ class Engine:
             problems += self._housekeeping.sweep(self._known, result.apps, desired, busy=busy)
             if look.whole:
                 self._remember(desired, result.apps, final=look.final or not touched)
-            collected = self._housekeeping.collect(desired, self.work)
+            asked = COLLECT in trigger.split("+")
+            collected = self._housekeeping.collect(desired, self.work, asked=asked)
             problems += collected.problems
             result = replace(result, notes=collected.notes)
             self._housekeeping.remember_errors(result.apps, self._records, busy)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 AT_REST = frozenset({Outcome.UNCHANGED, Outcome.QUARANTINED, Outcome.SUSPENDED})
 """Apps that no attempt begins for."""
 
+PASSES_KEPT = 50_000
+"""How many lines the journal keeps of passes: a month of one a minute."""
+
 
 @dataclass(slots=True)
 class Housekeeping:
@@ -74,10 +77,12 @@ class Housekeeping:
         settled = [result.app for result in results if result.outcome in AT_REST and result.app not in busy]
         return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy)
 
-    def collect(self, desired: Desired, work: Work) -> Collected:
-        """Remove what is not needed any more, after work was done and when the limits changed."""
+    def collect(self, desired: Desired, work: Work, *, asked: bool = False) -> Collected:
+        """Remove what is not needed any more: after work was done, when the limits changed, and when it is asked for."""
         ended = work.ended
-        if ended == self._collected_after and not self._collecting.due:
+        if asked:
+            self.journal.forget_passes(PASSES_KEPT)
+        elif ended == self._collected_after and not self._collecting.due:
             return Collected()
         self._collected_after = ended
         under_way = [attempt.app for attempt in work.running().values() if attempt.app is not None]

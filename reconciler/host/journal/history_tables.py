@@ -27,6 +27,14 @@ class HistoryTables(JournalConnection):
             # a pass that did nothing moves nothing that is read back
             self._quiet_changes += 1
 
+    def forget_passes(self, kept: int) -> int:
+        """Drop all but the last ``kept`` passes; returns how many were dropped."""
+        oldest = next(self._rows("SELECT coalesce(max(id), 0) - ? FROM passes", (kept,)))[0]
+        gone = int(next(self._rows("SELECT count(*) FROM passes WHERE id <= ?", (oldest,)))[0])
+        if gone:
+            self._write([("DELETE FROM passes WHERE id <= ?", (oldest,))])
+        return gone
+
     def last_pass(self) -> PassRecord | None:
         """The pass that ended last."""
         rows = self._rows(
