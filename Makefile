@@ -8,7 +8,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-endurance test-system lint wheel clean
+.PHONY: help demo test test-load test-endurance test-system lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,8 +18,11 @@ demo: ## deploy an example on http://127.0.0.1:8080 and keep reconciling it
 
 # Tests that measure time run by themselves, after the others. pytest ends with 5 when ARGS leaves it nothing to run.
 test: ## run all tests; one of them: make test ARGS="-k name"
-	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=load --maxschedchunk=1 -m "not serial and not endurance" $(ARGS) || [ $$? -eq 5 ]
+	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) --dist=load --maxschedchunk=1 -m "not serial and not load and not endurance" $(ARGS) || [ $$? -eq 5 ]
 	@$(RUN) pytest --verbose -m serial $(ARGS) || [ $$? -eq 5 ]
+
+test-load: ## deploy under load, in bursts and beside builds that hang, and see what visitors and the machine notice
+	@$(RUN) pytest --verbose -s -m load $(ARGS) || [ $$? -eq 5 ]
 
 test-endurance: ## do the same thing ten thousand times, and see what is held
 	@$(RUN) pytest --verbose --numprocesses=$(CORES) -m endurance $(ARGS) || [ $$? -eq 5 ]

@@ -31,6 +31,24 @@ def world() -> Iterator[object]:
         yield made
 
 
+@pytest.fixture
+def logs() -> Iterator[None]:
+    """Logs as the agent configures them, in this process and for one test only."""
+    import logging
+
+    import structlog
+
+    from reconciler.agent.logs import configure_logs
+    from reconciler.host import reporting
+
+    before = logging.root.handlers[:]
+    configure_logs()
+    yield
+    logging.root.handlers[:] = before
+    reporting.listen(None)
+    structlog.reset_defaults()
+
+
 @pytest.fixture(scope="session")
 def one_town() -> Iterator[object]:
     """Two apps on one host, made once for all tests of a worker."""

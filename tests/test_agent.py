@@ -20,13 +20,12 @@ import pytest
 
 import examples
 from log_schema import faults_of
-from reconciler.agent.logs import configure_logs
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import COLLECT_INTERVAL, JITTER_SHARE, REMIND_INTERVAL, shift, start_schedule
 from reconciler.agent.telling import Telling
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
-from reconciler.engine.surveying import Place
 from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.surveying import Place
 from reconciler.model.errors import HostError
 from reconciler.model.plan import Outcome
 from world import World, manifest, wsgi_app
@@ -461,8 +460,8 @@ def test_the_clock_asks_for_polls_scans_collections_and_reminders_each_once_at_a
         scheduler.shutdown(wait=False)
 
 
+@pytest.mark.usefixtures("logs")
 def test_an_error_that_lasts_is_told_once_and_again_when_it_is_time(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logs()
     telling = Telling()
     failed = AppResult("blog", Outcome.FAILED, error=HostError("the disk is full"))
     for trigger in ("poll", "poll", "poll+remind", "poll"):

@@ -37,7 +37,7 @@ def processor_seconds(process: int) -> float:
     return sum(int(field) for field in fields[11:15]) / TICKS_PER_SECOND
 
 
-@pytest.mark.serial
+@pytest.mark.load
 def test_an_idle_agent_is_small_and_quiet(world: World, record_property: Callable[[str, object], None]) -> None:
     world.configure(repository="{url: ./c, branch: main, interval: 1s}")
     world.add_app("blog", "here")

@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from command_line import environment, reconciler
-from reconciler.agent.logs import configure_logs
 from reconciler.host.git import Mirrors
 from reconciler.model.plan import Outcome
 from reconciler.model.sealed_environment import open_environment, seal_environment, sealed_as
@@ -297,16 +296,13 @@ def test_a_secret_shows_nothing_in_any_form() -> None:
         pickle.dumps(secret)
 
 
+@pytest.mark.usefixtures("logs")
 def test_logs_mask_what_is_alive(capsys: pytest.CaptureFixture[str]) -> None:
     secret = Secret(CANARY)
-    configure_logs()
     try:
-        try:
-            raise RuntimeError(f"with {secret.reveal()}")
-        except RuntimeError as error:
-            structlog.get_logger().error("failed", error=str(error), more=[{"a": (CANARY,)}], quoted=repr(CANARY))
-    finally:
-        structlog.reset_defaults()
+        raise RuntimeError(f"with {secret.reveal()}")
+    except RuntimeError as error:
+        structlog.get_logger().error("failed", error=str(error), more=[{"a": (CANARY,)}], quoted=repr(CANARY))
     told = capsys.readouterr().err
     assert "with ***" in told
     assert not traces(told)

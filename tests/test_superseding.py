@@ -194,7 +194,7 @@ def test_the_one_vassal_of_touch_goes_back_and_then_on(world: World) -> None:
         assert [state for state, _ in attempts(world, "blog")] == ["verified", "superseded", "verified"]
 
 
-@pytest.mark.serial
+@pytest.mark.load
 def test_of_a_burst_of_commits_the_last_one_serves_and_few_were_built(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:

@@ -82,7 +82,7 @@ def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
 VERIFY = {"timeout": "6s", "probes": [{"path": "/", "status": 200}]}
 
 
-@pytest.mark.serial
+@pytest.mark.load
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("work", [SLEEP, COMPUTE], ids=["sleep", "compute"])
 def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: str) -> None:
@@ -161,7 +161,7 @@ def test_a_long_request_that_is_in_flight_at_the_switch_finishes(world: World) -
     assert len(list((world.root / "vassals").glob("*.ini"))) == 1
 
 
-@pytest.mark.serial
+@pytest.mark.load
 def test_an_agent_that_is_killed_again_and_again_costs_no_request(world: World) -> None:
     world.add_app("blog", "v0", static=[{"source": "static", "url": "/static/"}], files={"static/a.txt": "a"})
     assert of(world.once(), "blog").error is None
@@ -189,6 +189,7 @@ def test_an_agent_that_is_killed_again_and_again_costs_no_request(world: World) 
     assert not list(world.root.rglob(".tmp-*"))
 
 
+@pytest.mark.serial
 def test_a_revert_is_a_switch_and_nothing_else(world: World) -> None:
     import examples
 

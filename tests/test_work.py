@@ -391,7 +391,7 @@ def test_an_attempt_that_a_person_ends_is_told_and_waits_for_a_change(world: Wor
         assert world.text("blog.example.com") == "here"
 
 
-@pytest.mark.serial
+@pytest.mark.load
 def test_nine_apps_deploy_at_full_speed_beside_a_build_that_hangs(
     world: World, record_property: Callable[[str, object], None]
 ) -> None:

@@ -78,7 +78,7 @@ class Housekeeping:
         return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy)
 
     def collect(self, desired: Desired, work: Work, *, asked: bool = False) -> Collected:
-        """Remove what is not needed any more: after work was done, when the limits changed, and when it is asked for."""
+        """Remove what is not needed any more: after work, when the limits changed, and when it is ``asked`` for."""
         ended = work.ended
         if asked:
             self.journal.forget_passes(PASSES_KEPT)

@@ -16,9 +16,9 @@ _bound: ContextVar[Mapping[str, object]] = ContextVar("bound", default={})  # no
 _listeners: list[Listener] = []
 
 
-def listen(listener: Listener) -> None:
-    """Let ``listener`` hear everything from now on, in place of an earlier one."""
-    _listeners[:] = [listener]
+def listen(listener: Listener | None) -> None:
+    """Let ``listener`` hear everything from now on, in place of an earlier one; ``None``: nobody."""
+    _listeners[:] = [] if listener is None else [listener]
 
 
 def bound() -> Mapping[str, object]:
