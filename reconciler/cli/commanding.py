@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "reconciler.cli.agent_commands:demo",
     "init": "reconciler.cli.commands.init:command",
     "bootstrap": "reconciler.cli.commands.bootstrap:command",
+    "adopt": "reconciler.cli.commands.adopt:command",
     "run": "reconciler.cli.agent_commands:run",
     "once": "reconciler.cli.commands.once:command",
     "plan": "reconciler.cli.commands.plan:command",

@@ -1,0 +1,1 @@
+"""From hand-made settings of nginx and uWSGI to a manifest. Only `reconciler adopt` imports it."""
