@@ -305,6 +305,40 @@ def test_what_cannot_be_adopted_is_said(ini: str, site: str | None, sentence: st
         adopt(Request(tmp_path / "blog.ini", tmp_path / "site" if site else None, REPOSITORY))
 
 
+def test_a_redirecting_server_keeps_a_port_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "blog.ini").write_text("[uwsgi]\nmodule=a:b\n")
+    (tmp_path / "site").write_text(
+        "server { server_name blog.example.com; location / { uwsgi_pass unix:/a; } }"
+        "server { listen 8080; server_name old.example.com; return 301 http://blog.example.com/; }"
+        "server { listen 80; server_name www.example.com; return 301 http://blog.example.com/; }"
+    )
+    adoption = adopt(Request(tmp_path / "blog.ini", tmp_path / "site", REPOSITORY))
+    servers = parse(rendered_site(adoption, facts_of(adoption, Layout(tmp_path))), "site")
+    assert [[one.arguments[0] for one in server.named("listen")] for server in servers] == [
+        ["8080"],
+        ["0.0.0.0:80", "[::]:80"],
+        ["0.0.0.0:80", "[::]:80"],
+    ]
+    assert adoption.left == ()
+
+
+@pytest.mark.parametrize(
+    ("location", "why"),
+    [
+        ("location static { alias /srv/blog/static; }", "no request has such a path"),
+        ("location /a/../b/ { alias /srv/blog/static; }", "spec.static has no way"),
+        ("location / { root /srv/blog/static; }", "publish the app's whole folder"),
+        ("location /files/ { alias files; }", "relative to nginx's own folder"),
+        ("include missing.conf;", "cannot be read here"),
+    ],
+)
+def test_what_a_site_cannot_say_is_listed(location: str, why: str, tmp_path: Path) -> None:
+    (tmp_path / "blog.ini").write_text("[uwsgi]\nmodule=a:b\nchdir=/srv/blog\n")
+    (tmp_path / "site").write_text(f"server {{ location @a {{ uwsgi_pass unix:/a; }}\n{location} }}")
+    adoption = adopt(Request(tmp_path / "blog.ini", tmp_path / "site", REPOSITORY))
+    assert [(one.line, why in one.why) for one in adoption.left] == [(2, True)]
+
+
 def test_other_formats_of_uwsgi_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only uWSGI's ini files"):
         adopt(Request(tmp_path / "app.yaml", None, REPOSITORY))

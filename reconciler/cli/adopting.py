@@ -124,10 +124,11 @@ def _reader(site: Path) -> ReadIncluded:
     places = (site.parent, site.parent.parent, NGINX_FOLDER)
 
     def read(pattern: str) -> list[tuple[str, str]] | None:
-        if NOT_INCLUDED.fullmatch(Path(pattern).name):
+        if not pattern or NOT_INCLUDED.fullmatch(Path(pattern).name):
             return None
         for place in places:
-            found = sorted(Path("/").glob(os.path.join(place.absolute(), pattern).lstrip("/")))  # noqa: PTH118
+            whole = os.path.normpath(os.path.join(place.absolute(), pattern))  # noqa: PTH118
+            found = sorted(Path("/").glob(whole.lstrip("/"))) if whole != "/" else []
             if found:
                 return [(str(file), _text(file)) for file in found if file.is_file()]
         return [] if "*" in pattern else None

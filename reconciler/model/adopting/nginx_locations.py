@@ -37,6 +37,9 @@ LIKE_PROXY = frozenset({
 FILE_WORDS = ("alias", "root")
 SAID_BY_EVERY_SITE = frozenset({"uwsgi_pass", "proxy_pass", "try_files", "error_log", "index", *FILE_WORDS})
 PARAMETER_FILES = ("uwsgi_params", "proxy_params")
+URL = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~!&'()*+,=:@%-]+/)*(?!\.{1,2}$)[A-Za-z0-9._~!&'()*+,=:@%-]*")
+"""What the URL of a static folder may be, with or without the ``/`` at its end."""
+HTTP_PORT = 80
 WRITES = "the app writes into it, so it is in spec.shared now, which nginx does not serve; let the app serve it"
 HTTP_ONLY = "requests reach the app by the uwsgi protocol, not by HTTP"
 
@@ -75,15 +78,16 @@ class Site:
 
 def carry_location(location: Directive, site: Site) -> None:
     """Put one location into the site. What a template would say of it is kept, in case that one is needed."""
-    if _passes_to_app(location, site):
+    modifier, path = path_of(location)
+    if not modifier.startswith("~") and not path.startswith(("/", "@")):
+        site.draft.leave(location.file, location.line, str(location), "no request has such a path")
+    elif _passes_to_app(location, site):
         _carry_app(location, site)
     elif any(one.name in FILE_WORDS for one in location.inner):
         _carry_files(location, site)
-    elif (path := _inherited(location, site)) is not None:
-        _carry_files(replace(location, block=(path, *location.inner)), site)
-    elif any(
-        one.name == "try_files" and one.arguments[-1:] and one.arguments[-1][:1] == "@" for one in location.inner
-    ):
+    elif (root := _inherited(location, site)) is not None:
+        _carry_files(replace(location, block=(root, *location.inner)), site)
+    elif _fallback(location.inner) is not None:
         _carry_tried(location, site)
     else:
         site.special = True
@@ -111,6 +115,14 @@ def path_of(location: Directive) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", word)
 
 
+def port_of(listen: Directive) -> int | None:
+    """The port of a ``listen``; ``None`` where it is a path."""
+    found = re.fullmatch(r"(?:.*:)?([0-9]+)", listen.arguments[0])
+    if found is not None:
+        return int(found[1])
+    return None if "unix:" in listen.arguments[0] else HTTP_PORT
+
+
 def _carry_app(location: Directive, site: Site) -> None:
     modifier, path = path_of(location)
     extras = [kept for one in location.inner if (kept := _of_app(one, site)) is not None]
@@ -133,7 +145,8 @@ def _carry_tried(location: Directive, site: Site) -> None:
         why = "without a root there are no files to try: every request goes to the app"
         site.draft.leave(location.file, location.line, str(location), why)
         return
-    site.draft.probe = site.draft.probe or path
+    if path.startswith("/"):
+        site.draft.probe = site.draft.probe or path
     site.special = True
     site.locations.append(location)
 
@@ -189,6 +202,8 @@ def _carry_files(location: Directive, site: Site) -> None:
         _carry_file(location, word, inside, extras, site)
     elif modifier.startswith("~"):
         site.draft.leave(location.file, location.line, str(location), "spec.static serves folders, not patterns")
+    elif not URL.fullmatch(path) or not re.fullmatch(r"[^\\]+", inside):
+        site.draft.leave(location.file, location.line, str(location), "spec.static has no way to write this path")
     elif inside == "." or (fallback is None and path == "/"):
         why = "it would publish the app's whole folder, or files without a URL of their own; use spec.static"
         site.draft.leave(location.file, location.line, str(location), why)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from reconciler.model.adopting.draft import Draft
-from reconciler.model.adopting.nginx_locations import Site, carry_location, path_of
+from reconciler.model.adopting.nginx_locations import Site, carry_location, path_of, port_of
 from reconciler.model.adopting.nginx_syntax import Directive, written
 from reconciler.model.adopting.site_template import site_template
 from reconciler.model.errors import UsageError
@@ -164,12 +164,7 @@ def _is_tls(server: Directive) -> bool:
 
 
 def _speaks_tls(listen: Directive) -> bool:
-    return "ssl" in listen.arguments or "quic" in listen.arguments or _port(listen) == 443
-
-
-def _port(listen: Directive) -> int | None:
-    found = re.fullmatch(r"(?:.*:)?([0-9]+)", listen.arguments[0]) if listen.arguments else None
-    return int(found[1]) if found else None if listen.arguments and "unix:" in listen.arguments[0] else 80
+    return "ssl" in listen.arguments or "quic" in listen.arguments or port_of(listen) == 443
 
 
 def _carry_server(server: Directive, site: Site) -> None:
@@ -201,7 +196,7 @@ def _carry_server(server: Directive, site: Site) -> None:
 def _carry_listens(server: Directive, site: Site) -> None:
     draft, chosen = site.draft, False
     for one in server.named("listen"):
-        port, given = _port(one), one.arguments
+        port, given = port_of(one), one.arguments
         if port is None:
             draft.leave(one.file, one.line, str(one), "a site listens on a port")
         elif _speaks_tls(one):
@@ -285,7 +280,7 @@ def _carry_other(server: Directive, site: Site) -> None:
         secure = any("https://" in word for one in _within(server) for word in one.arguments)
         why = TLS_SENTENCE if secure else "it has the app's names, and an app has one site"
         site.draft.leave(server.file, server.line, "server { … }", why)
-    elif redirects and plain and not _is_tls(server) and all(_port(one) for one in server.named("listen")):
+    elif redirects and plain and not _is_tls(server) and all(port_of(one) for one in server.named("listen")):
         site.servers.append(server)
     else:
         why = TLS_SENTENCE if _is_tls(server) and redirects else "it does not lead to the app; it stays with nginx"

@@ -46,13 +46,8 @@ class Directive:
         return self.block or ()
 
     def named(self, name: str) -> tuple[Directive, ...]:
-        """Those in the braces that have this name."""
-        return tuple(one for one in self.inner if one.name == name)
-
-    def first(self, name: str) -> str | None:
-        """The first argument of the last one in the braces that has this name."""
-        found = [one.arguments[0] for one in self.named(name) if one.arguments]
-        return found[-1] if found else None
+        """Those in the braces that have this name, and say something."""
+        return tuple(one for one in self.inner if one.name == name and one.arguments)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from reconciler.model.adopting.nginx_locations import UWSGI_PARAMS, Site, path_of
+from reconciler.model.adopting.nginx_locations import UWSGI_PARAMS, Site, path_of, port_of
 from reconciler.model.adopting.nginx_syntax import Directive, quoted, written
 
 _HEAD = """\
@@ -72,7 +72,7 @@ def _names(site: Site) -> str:
 
 def _server(server: Directive, site: Site) -> str:
     """Another server, which listens where the app's does when it did so before."""
-    own = [one for one in server.inner if one.name == "listen" and one.arguments[0].endswith(str(site.draft.listen))]
+    own = [one for one in server.named("listen") if port_of(one) == site.draft.listen]
     rest = [one for one in server.inner if one not in own]
     listens = "" if not own and server.named("listen") else _HEAD.replace("{{ DEFAULT }}", "").partition("\n")[2]
     return "server {\n" + listens + "".join(_verbatim(one, 1) for one in rest) + "}\n"
