@@ -1,0 +1,137 @@
+"""What a host with many apps costs, seen from a process that is as young as an agent that has just started."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from bench.measuring import Action, in_turn, memory_mib, timed
+from reconciler.agent.agent import Agent
+from reconciler.agent.watching import start_watching, stop_watching
+from reconciler.engine.engine import Engine
+from reconciler.engine.reading import Reader
+from reconciler.host.uwsgi import Emperor, find_uwsgi
+from world import World, of, wsgi_app
+
+FIRST = "app-0"
+"""The app that really runs, and is changed."""
+ANSWER_SECONDS = 120.0
+ONE_EMPEROR = """\
+#!/bin/sh
+# in place of all vassals, the Emperor looks after those of one app: a thousand would need more memory than a
+# benchmark may take
+cd {vassals} || exit 1
+shift
+exec {uwsgi} '--emperor={app}.*.ini' "$@"
+"""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Figures of one size of host; times in seconds, memory in MiB, the journal in bytes."""
+
+    unchanged: list[float]
+    changed: list[float]
+    memory: float
+    watches: int
+    journal: int
+    git_unchanged: int
+    git_changed: int
+
+
+@contextmanager
+def engine_of_one(world: World) -> Iterator[Engine]:
+    """An engine whose Emperor starts only the vassals of :data:`FIRST`."""
+    with world.engine() as engine:
+        layout = engine.host.layout
+        script = world.home / "emperor"
+        script.write_text(ONE_EMPEROR.format(vassals=layout.vassals, uwsgi=find_uwsgi(), app=FIRST))
+        script.chmod(0o755)
+        host = replace(engine.host, emperor=Emperor(layout, script))
+        known = engine.reader
+        reader = Reader(known.configuration, host, engine.journal, known.config_address, known.labels)
+        yield Engine(host, engine.journal, reader)
+
+
+def seen_from_a_young_process(world: World, runs: int) -> Seen:
+    """Measure ``runs`` passes without and with a change, in a process that has done nothing before."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_measure, args=(world.home, world.port, runs, theirs))
+    process.start()
+    theirs.close()
+    try:
+        if not ours.poll(ANSWER_SECONDS):
+            raise TimeoutError(f"the process that measures did not answer within {ANSWER_SECONDS:g} s")
+        found: Seen = ours.recv()
+    finally:
+        process.join(5)
+        process.kill()
+    return found
+
+
+def _measure(home: Path, port: int, runs: int, answer: Any) -> None:
+    world = World(home, port)
+    gc.enable()
+    with engine_of_one(world) as engine, _counted() as git:
+        agent = Agent(engine, "bench")
+        watcher = start_watching(agent.queue.put, agent._repositories(), agent._folders())
+        actions: dict[str, Action] = {"unchanged": lambda: _pass(engine, "unchanged")}
+        unchanged = in_turn(actions, runs, warm=2)["unchanged"]
+        git.clear()
+        _pass(engine, "unchanged")
+        git_unchanged = len(git)
+        if watcher is not None:
+            watcher.follow(engine.watched())
+        memory, watches = memory_mib(), _watches()
+        changed = []
+        for number in range(runs + 1):
+            world.commit({f"apps/{FIRST}/wsgi.py": wsgi_app(f"page {number}")})
+            git.clear()
+            changed.append(timed(lambda: _pass(engine, "changed")))
+        journal = sum(path.stat().st_size for path in world.root.glob("journal.sqlite3*"))
+        answer.send(Seen(unchanged, changed[1:], memory, watches, journal, git_unchanged, len(git)))
+        if watcher is not None:
+            stop_watching(watcher)
+
+
+def _pass(engine: Engine, outcome: str) -> None:
+    result = engine.reconcile("bench")
+    found = of(result, FIRST)
+    if result.failed or found.outcome.value != outcome:
+        raise RuntimeError(f"{FIRST} was to be {outcome}: {found.outcome.value}, {found.error}, {result.problems}")
+
+
+@contextmanager
+def _counted() -> Iterator[list[str]]:
+    """The git commands that are started in the block."""
+    started: list[str] = []
+    begin = subprocess.Popen.__init__
+
+    def counting(process: Any, arguments: Any, *rest: Any, **options: Any) -> None:
+        words = [arguments] if isinstance(arguments, str) else [os.fspath(argument) for argument in arguments]
+        if Path(words[0]).name == "git":
+            started.append(" ".join(words))
+        begin(process, arguments, *rest, **options)
+
+    with mock.patch.object(subprocess.Popen, "__init__", counting):
+        yield started
+
+
+def _watches() -> int:
+    """How many folders the kernel watches for this process."""
+    found = 0
+    for entry in Path("/proc/self/fdinfo").iterdir():
+        try:
+            found += entry.read_text().count("inotify wd:")
+        except OSError:
+            continue
+    return found
