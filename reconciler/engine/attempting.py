@@ -7,11 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.applying import Applying
 from reconciler.engine.attempt import Attempt
 from reconciler.engine.desired import DesiredApp
-from reconciler.engine.planning import Planning, suspended
-from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app
 from reconciler.engine.recording import Recorder, as_reconciler_error
 from reconciler.engine.results import AppResult
 from reconciler.engine.turns import Wish
@@ -32,6 +29,8 @@ class Attempting:
 
     def plan_again(self, wish: Wish) -> AppResult:
         """What is to be done for an app, by what is applied and observed now."""
+        from reconciler.engine.planning import Planning  # noqa: PLC0415  a pass with nothing to do plans nothing
+
         journal, app = self.engine.journal, wish.app
         record = journal.app(app)
         planning = Planning(
@@ -54,6 +53,9 @@ class Attempting:
         return self._deploy(attempt, attempt.app)
 
     def _deploy(self, attempt: Attempt, app: DesiredApp) -> AppResult:
+        from reconciler.engine.applying import Applying  # noqa: PLC0415  and applies nothing
+        from reconciler.engine.planning import suspended  # noqa: PLC0415
+
         engine, result = self.engine, attempt.wish.planned
         # a person may have suspended it since it was planned
         if (why := suspended(app, engine.journal.suspensions())) is not None:
@@ -82,6 +84,8 @@ class Attempting:
         return replace(result, seconds=applying.seconds, total_seconds=seconds())
 
     def _remove(self, result: AppResult) -> AppResult:
+        from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, remove_app  # noqa: PLC0415  and removes none
+
         seconds = _stopwatch()
         try:
             with to_the_end():

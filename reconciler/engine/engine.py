@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from reconciler.engine.attempting import Attempting
 from reconciler.engine.drifting import Drifting
 from reconciler.engine.housekeeping import Housekeeping
-from reconciler.engine.planning import AppliedApps, Planning
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.settled import Settling, settled_by
@@ -28,6 +27,7 @@ from reconciler.model.errors import HistoryRewritten, ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
+    from reconciler.engine.planning import AppliedApps, Planning
     from reconciler.engine.polling import Polled
     from reconciler.engine.reading import Desired, Reader
 
@@ -120,7 +120,6 @@ class Engine:
 
         self._load()
         drift = self.surveying.begin(trigger, self._known, busy)
-        drift = self.surveying.begin(trigger, self._known)
         ahead: Polled = {}
         quiet = not (self._housekeeping.due or self._suspensions or self.surveying.drifting.unsettled)
         if app is None and self.reader.fresh and quiet:
@@ -209,6 +208,8 @@ class Engine:
             self._journal_version = version
 
     def _planning(self, desired: Desired) -> Planning:
+        from reconciler.engine.planning import Planning  # noqa: PLC0415  a pass that finds all settled plans nothing
+
         prune = self.reader.configuration.prune
         return Planning(
             desired,

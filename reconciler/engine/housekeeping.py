@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.engine.collecting import Collected, Collecting
-from reconciler.engine.planning import SUSPENDED_BY_MANIFEST, AppliedApps
 from reconciler.engine.results import AppResult
 from reconciler.engine.rotating import Rotating
-from reconciler.engine.sweeping import sweep
 from reconciler.host.journal import AppRecord, EventRecord, Journal
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
@@ -20,6 +18,7 @@ from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
+    from reconciler.engine.planning import AppliedApps
     from reconciler.engine.reading import Desired
     from reconciler.engine.work import Work
 
@@ -74,6 +73,8 @@ class Housekeeping:
         self, applied: AppliedApps, results: Iterable[AppResult], desired: Desired, *, busy: Collection[str]
     ) -> tuple[str, ...]:
         """End what an agent that was killed left running; apps that are ``busy`` are left alone."""
+        from reconciler.engine.sweeping import sweep  # noqa: PLC0415  a pass that finds all settled sweeps nothing
+
         settled = [result.app for result in results if result.outcome in AT_REST and result.app not in busy]
         return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy)
 
@@ -96,6 +97,8 @@ class Housekeeping:
         self, results: Iterable[AppResult], records: Mapping[str, AppRecord], busy: Collection[str]
     ) -> None:
         """Keep what `status` says of each app current; writes only what is another thing than before."""
+        from reconciler.engine.planning import SUSPENDED_BY_MANIFEST  # noqa: PLC0415  and neither plans
+
         for result in results:
             if result.app in busy:
                 continue

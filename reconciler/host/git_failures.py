@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 
@@ -138,6 +137,8 @@ def revision_not_found(address: Address, revision: str, refs: Mapping[str, str])
         hint = f"its newest versions are {', '.join(newest)}" if newest else "it has no version tag such as v1.4.0"
         return RevisionNotFound(f"{address.shown} has no version tag that matches {revision!r}", hint=hint)
     branches = sorted(ref.removeprefix(BRANCHES) for ref in refs if ref.startswith(BRANCHES))
+    import difflib  # noqa: PLC0415  only for a mistake
+
     near = difflib.get_close_matches(revision, branches, HINT_NAMES, cutoff=0.4)
     named = [*near, *(branch for branch in branches if branch not in near)][:HINT_NAMES]
     hint = "the repository has no branch yet; push one"

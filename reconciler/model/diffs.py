@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-
 
 def unified(old: str, new: str, name: str) -> str:
     """A unified diff from ``old`` to ``new``; empty when they are equal."""
     if old == new:
         return ""
+    import difflib  # noqa: PLC0415  most passes have nothing to show
+
     lines = difflib.unified_diff(
         old.splitlines(),
         new.splitlines(),
