@@ -49,12 +49,14 @@ class Pyinfra:
 
 def settings(server: HandMade) -> dict[str, str]:
     """What the playbook and the script need to know of a server."""
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return {
         "home": str(server.home),
         "origin": str(server.origin),
         "http_port": str(server.port),
         "nginx": str(find_nginx()),
         "python": sys.executable,
+        "packages": f"{server.home}/environment/lib/python{version}/site-packages",
     }
 
 

@@ -23,7 +23,13 @@ site = files.template(
     http_port=host.data.http_port,
     **settings,
 )
-files.template(name="Vassal", src=f"{origin}/vassal.ini.j2", dest=f"{home}/vassals/blog.ini", home=home)
+files.template(
+    name="Vassal",
+    src=f"{origin}/vassal.ini.j2",
+    dest=f"{home}/vassals/blog.ini",
+    home=home,
+    packages=host.data.packages,
+)
 server.shell(
     name="Reload nginx",
     commands=[f"{nginx} -t -c {home}/nginx.conf", f"{nginx} -s reload -c {home}/nginx.conf"],
