@@ -36,7 +36,7 @@ INSTALLED = (
     "python3-venv",
 )
 """What the blank server has: it is also the server of the repositories, hence git and sshd."""
-OFFERED = ("nginx",)
+OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3")
 """What can be installed on it, with everything that this needs."""
 APP_WHEELS = ("flask", "pyuwsgi>=2.0.30", "pip", "setuptools", "wheel")
 """What the apps of the test need beside the reconciler's own requirements."""

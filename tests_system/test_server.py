@@ -247,6 +247,29 @@ def test_a_reboot_brings_everything_back(container: Container, developer: Develo
     wait_for_page(container, BLOG_HOST, "after the reboot")
 
 
+def test_apps_run_on_the_distributions_uwsgi_where_agent_yaml_asks_for_it(
+    container: Container, operator: Operator
+) -> None:
+    packages = ("uwsgi-core", "uwsgi-plugin-python3")
+    container.must("apt-get", "install", "--quiet", "--yes", *packages, seconds=INSTALL_SECONDS)
+    file = container.path("/etc/reconciler/agent.yaml")
+    file.write_text(file.read_text() + "uwsgi: distribution\n")
+    with Visitor(container, BLOG_HOST) as blog:
+        container.must("systemctl", "reload", "reconciler.service")
+        wait_for("the distribution's uWSGI", lambda: programs(container, "app-blog") == {"uwsgi-core"}, SYNC_SECONDS)
+        blog.must_be_content("after the reboot")
+    wait_for("the other app", lambda: programs(container, "app-shop") == {"uwsgi-core"}, SYNC_SECONDS)
+    wait_for_page(container, SHOP_HOST, "open")
+    assert settled(operator)
+
+
+def programs(container: Container, account: str) -> set[str]:
+    """The programs that an account runs, by the names of their files."""
+    own = f'[ "$(stat -c %U $pid 2>/dev/null)" = {account} ] && readlink $pid/exe'
+    listed = container.run("sh", "-c", f"for pid in /proc/[0-9]*; do {own}; done; true").out
+    return {line.rpartition("/")[2] for line in listed.splitlines()}
+
+
 def host_key(container: Container) -> str:
     """The fingerprint that the server's owner would publish."""
     return container.must("ssh-keygen", "-lf", "/etc/ssh/ssh_host_ed25519_key.pub").split()[1]
