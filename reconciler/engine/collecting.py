@@ -18,7 +18,7 @@ from reconciler.host.files import TEMPORARY_PREFIX, remove_tree
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.host.layout import Layout
 from reconciler.host.old_assets import prune_assets
-from reconciler.host.releases import public_release, vassals_of
+from reconciler.host.releases import public_release, vassals_by_app
 from reconciler.host.store import disk_usage
 from reconciler.model.configuration import Store
 from reconciler.model.stage import STORED
@@ -136,11 +136,12 @@ class Collecting:
 
     def _prune_releases(self, kept: Collection[tuple[str, str]]) -> None:
         """Remove folders of links that neither serve nor belong to a vassal nor are asked for."""
+        vassals = vassals_by_app(self.layout)
         for home in _entries(self.layout.releases):
             app = home.name
             using = {
                 public_release(self.layout, app),
-                *(name.partition(".")[2] for name in vassals_of(self.layout, app)),
+                *(name.partition(".")[2] for name in vassals.get(app, ())),
             }
             for folder in _entries(home):
                 if folder.name not in using and (app, folder.name) not in kept:

@@ -91,10 +91,15 @@ def switch(layout: Layout, app: str, release: str) -> None:
 
 def vassals_of(layout: Layout, app: str) -> list[str]:
     """The vassals of one app that have a file, whatever release they belong to."""
-    found = []
+    return vassals_by_app(layout).get(app, [])
+
+
+def vassals_by_app(layout: Layout) -> dict[str, list[str]]:
+    """The vassals of all apps that have one with a file; for many apps, one look at the folder instead of many."""
+    found: dict[str, list[str]] = {}
     with os.scandir(layout.vassals) as entries:
         for entry in entries:
             name = entry.name.removesuffix(".ini")
-            if name != entry.name and name.partition(".")[0] == app:
-                found.append(name)
-    return sorted(found)
+            if name != entry.name:
+                found.setdefault(name.partition(".")[0], []).append(name)
+    return {app: sorted(names) for app, names in found.items()}
