@@ -32,8 +32,9 @@ def world() -> Iterator[object]:
 
 
 @pytest.fixture
-def logs() -> Iterator[None]:
-    """Logs as the agent configures them, in this process and for one test only."""
+def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Logs as the agent configures them, in this process and for one test only, which hears them with ``capsys``."""
+    assert capsys
     import logging
 
     import structlog

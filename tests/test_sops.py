@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.host.sops.files import encrypt_again
@@ -225,6 +225,7 @@ TREES = st.dictionaries(
     st.booleans(),
     st.sampled_from([Rule(), Rule("encrypted_regex", "[a-m]")]),
 )
+@example({"A": [[-0.0]]}, "a.json", False, Rule("encrypted_regex", "[a-m]"))
 def test_what_is_encrypted_comes_back(
     keeper: Keeper, tree: dict[str, object], name: str, only_encrypted: bool, rule: Rule
 ) -> None:

@@ -94,7 +94,9 @@ def _plain(value: Value) -> object:
         return int(value.content)
     if value.kind is Kind.FLOAT:
         exact = float(value.content)
-        return int(exact) if exact.is_integer() and abs(exact) < 10**EXACT_DIGITS else exact
+        # as an integer, a negative zero would lose its sign, which is authenticated
+        whole = exact.is_integer() and abs(exact) < 10**EXACT_DIGITS and value.content != b"-0"
+        return int(exact) if whole else exact
     return value.text
 
 
