@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -32,19 +32,17 @@ def world() -> Iterator[object]:
 
 
 @pytest.fixture
-def logs(capsys: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Logs as the agent configures them, in this process and for one test only, which hears them with ``capsys``."""
-    assert capsys
+def configure_logs() -> Iterator[Callable[[], None]]:
+    """Lets logs in this process be as the agent configures them, for one test only; called in the test itself."""
     import logging
 
     import structlog
 
-    from reconciler.agent.logs import configure_logs
+    from reconciler.agent import logs
     from reconciler.host import reporting
 
     before = logging.root.handlers[:]
-    configure_logs()
-    yield
+    yield logs.configure_logs
     logging.root.handlers[:] = before
     reporting.listen(None)
     structlog.reset_defaults()

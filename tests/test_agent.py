@@ -460,8 +460,10 @@ def test_the_clock_asks_for_polls_scans_collections_and_reminders_each_once_at_a
         scheduler.shutdown(wait=False)
 
 
-@pytest.mark.usefixtures("logs")
-def test_an_error_that_lasts_is_told_once_and_again_when_it_is_time(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_that_lasts_is_told_once_and_again_when_it_is_time(
+    configure_logs: Callable[[], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure_logs()
     telling = Telling()
     failed = AppResult("blog", Outcome.FAILED, error=HostError("the disk is full"))
     for trigger in ("poll", "poll", "poll+remind", "poll"):

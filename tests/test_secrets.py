@@ -8,6 +8,7 @@ import pickle
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -296,8 +297,8 @@ def test_a_secret_shows_nothing_in_any_form() -> None:
         pickle.dumps(secret)
 
 
-@pytest.mark.usefixtures("logs")
-def test_logs_mask_what_is_alive(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_mask_what_is_alive(configure_logs: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs()
     secret = Secret(CANARY)
     try:
         raise RuntimeError(f"with {secret.reveal()}")
