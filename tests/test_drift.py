@@ -123,7 +123,8 @@ def test_a_file_of_the_environment_is_made_anew_and_not_from_the_same_damaged_ca
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # other tests go on with the one that they share
-    shutil.copytree(os.environ["UV_CACHE_DIR"], world.home / "uv", symlinks=True)
+    unfinished = shutil.ignore_patterns(".tmp*", "*.lock")
+    shutil.copytree(os.environ["UV_CACHE_DIR"], world.home / "uv", symlinks=True, ignore=unfinished)
     monkeypatch.setenv("UV_CACHE_DIR", str(world.home / "uv"))
     deploy(world)
     environment = output(world, "build") / "environment"

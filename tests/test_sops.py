@@ -75,8 +75,10 @@ def test_sops_reads_what_we_encrypt(keeper: Keeper, name: str, only_encrypted: b
     ours = keeper.folder / name
     ours.write_text(keeper.encrypt(name, FILES[name], only_encrypted=only_encrypted))
     assert parsed(name, keeper.sops("--decrypt", str(ours))) == parsed(name, FILES[name])
+    # keys and ciphertext are random, and may have anything in them
+    shown = re.sub(r"[A-Za-z0-9+/=]{12,}", "", ours.read_text())
     for value in ("hun", "5432", "line1", "two words", '"c"'):
-        assert value not in ours.read_text()
+        assert value not in shown
 
 
 OPTIONS = (
