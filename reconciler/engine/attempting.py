@@ -28,7 +28,9 @@ class Attempting:
     engine: Engine
 
     def plan_again(self, wish: Wish) -> AppResult:
-        """What is to be done for an app, by what is applied and observed now."""
+        """What is to be done for an app, by what is applied and observed now; a removal stays one."""
+        if wish.removal:
+            return wish.planned
         from reconciler.engine.planning import Planning  # noqa: PLC0415  a pass with nothing to do plans nothing
 
         journal, app = self.engine.journal, wish.app
@@ -44,7 +46,7 @@ class Attempting:
             journal.suspensions(),
             self.engine.surveying.drifting,
         )
-        return wish.planned if wish.removal else planning.plan_app(wish.desired.apps[app])
+        return planning.plan_app(wish.desired.apps[app])
 
     def attempt(self, attempt: Attempt) -> AppResult:
         """Deploy or remove an app. Raises nothing for what the app did; :class:`Superseded` when it was given up."""

@@ -66,7 +66,7 @@ class Housekeeping:
                 if not current():
                     bring_back()
             except ReconcilerError as error:
-                problems.append(str(error) if error.hint is None else f"{error}; hint: {error.hint}")
+                problems.append(error.with_hint)
         return tuple(problems)
 
     def sweep(

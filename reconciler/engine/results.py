@@ -32,15 +32,12 @@ class AppResult:
 
     def as_json(self, *, with_diff: bool) -> dict[str, object]:
         """The object that ``once --json`` and ``plan --json`` print for an app."""
-        error = None
-        if self.error is not None:
-            error = str(self.error) if self.error.hint is None else f"{self.error}; hint: {self.error.hint}"
         return {
             "app": self.app,
             "outcome": self.outcome.value,
             "revision": self.revision,
             "release": self.release,
-            "error": error,
+            "error": None if self.error is None else self.error.with_hint,
             "note": self.note,
             "stages": [self._stage(change, with_diff=with_diff) for change in self.plan.changes],
         }

@@ -55,6 +55,11 @@ class ReconcilerError(Exception):
     def __str__(self) -> str:
         return self.message
 
+    @property
+    def with_hint(self) -> str:
+        """The sentence and, where there is one, the next action, on one line."""
+        return self.message if self.hint is None else f"{self.message}; hint: {self.hint}"
+
 
 class UsageError(ReconcilerError):
     """The command line asks for something that does not exist."""
