@@ -8,7 +8,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-load test-endurance test-system bench lint wheel clean
+.PHONY: help demo test test-load test-endurance test-system campaign bench lint wheel clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +30,10 @@ test-endurance: ## do the same thing ten thousand times, and see what is held
 # The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are one story, told in order.
 test-system: ## boot a Debian with systemd and test a whole server in it; needs root
 	@$(RUN) pytest --verbose -p no:randomly --exitfirst --timeout=600 tests_system $(ARGS)
+
+# The parts of the campaign are files of tests_campaign. ARGS="--long" does more of the same, for as long as you like.
+campaign: ## kill, starve and attack it at every point, and see that nothing is lost: about 4 minutes
+	@$(RUN) pytest --verbose -p no:randomly --numprocesses=$(CORES) --dist=load --maxschedchunk=1 --timeout=300 tests_campaign $(ARGS) || [ $$? -eq 5 ]
 
 # --quick: a minute, everything once; --part NAME: one part; --write: the table goes into docs/performance.md
 bench: ## measure it beside ansible-pull and pyinfra, about 11 minutes; short: make bench ARGS=--quick
