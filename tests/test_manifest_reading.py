@@ -223,7 +223,6 @@ def test_a_number_in_the_environment_stays_as_it_is_written() -> None:
         ("secrets: {UID: f.yaml#k}", "spec.secrets.UID: this variable belongs to the shell"),
         ("env: {A: b}\nsecrets: {A: f.yaml#k}", "spec.secrets.A: A is in spec.env already"),
         # keys that wait for their stage
-        ("build: {systemPackages: [git]}", "spec.build.systemPackages: system packages are not built yet"),
         ("build: {python: {implementation: pypy}}", "spec.build.python.implementation: PyPy is not built yet"),
         ("build: {python: {source: x}}", "spec.build.python.source: an interpreter from source is not built yet"),
     ],

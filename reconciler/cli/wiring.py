@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from reconciler.host.distribution_uwsgi import DistributionUwsgi
     from reconciler.host.journal import Journal
     from reconciler.host.nginx_server import NginxServer
+    from reconciler.host.package_installing import SystemPackages
     from reconciler.host.tenants import Tenants
     from reconciler.host.uwsgi import Emperor
     from reconciler.model.configuration import Configuration
@@ -126,6 +127,12 @@ class Installation:
         system = SystemNginx(layout, find_system_nginx(), token)
         return system, SystemEmperor(layout, find_uwsgi()), OwnAccounts(layout, system.group)
 
+    def _packages(self) -> SystemPackages:
+        from reconciler.host.package_installing import SystemPackages, find_apt  # noqa: PLC0415
+
+        system = self.configuration.profile == "system"
+        return SystemPackages(self.layout.dpkg_status, find_apt(self.layout.logs) if system else None)
+
     def _distribution_uwsgi(self) -> Callable[[], DistributionUwsgi] | None:
         from reconciler.host.distribution_uwsgi import find_distribution_uwsgi  # noqa: PLC0415
 
@@ -163,6 +170,7 @@ class Installation:
                 LOOPBACK if system else http.address,
                 None if system else http.port,
                 token,
+                self._packages(),
                 self._distribution_uwsgi(),
             )
             labels = dict(self.configuration.host.labels)

@@ -22,7 +22,7 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Limits
 from reconciler.model.errors import CommandFailed, HostError, OutOfTime, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
-from reconciler.model.stage import STORED, AppliedStage, DifferenceKind, StageName
+from reconciler.model.stage import STORED, Action, AppliedStage, DifferenceKind, StageName
 from reconciler.stages import STAGES, Stage, Work
 from reconciler.stages.vassal import vassal_of
 
@@ -55,6 +55,11 @@ class Applying:
         for stage in STAGES:
             stop_if_interrupted()
             change = self.plan.change(stage.name)
+            if change.action is Action.DELETE:
+                continue
+            if stage.name is StageName.PACKAGES and change.needed:
+                with self.timed(change):
+                    self._run(stage)
             if stage.name in STORED and change.needed:
                 with self.timed(change):
                     self._make(stage, change)

@@ -30,8 +30,13 @@ class DesiredApp:
         return release_of(self.stage(StageName.VASSAL).digest)
 
     def stage(self, name: StageName) -> DesiredStage:
-        """One stage."""
+        """One stage that every app has, or that this one asks for."""
         return next(stage for stage in self.stages if stage.stage is name)
+
+    @property
+    def stages_by_name(self) -> Mapping[StageName, DesiredStage]:
+        """The stages that the app asks for."""
+        return {stage.stage: stage for stage in self.stages}
 
     @property
     def digests(self) -> Mapping[StageName, str]:
@@ -53,6 +58,8 @@ def resolve_stages(
     for stage in STAGES:
         facts = replace(facts, upstream=dict(digests))
         inputs = stage.inputs(facts)
+        if inputs is None:
+            continue
         before = applied.get(stage.name)
         if before is not None and before.key == inputs.key:
             desired = DesiredStage(inputs, before.digest, before.files)

@@ -73,7 +73,7 @@ def drift_of(app: str, applied: Mapping[StageName, AppliedStage], observer: Obse
         before = applied.get(stage.name)
         if before is None:
             continue
-        for difference in stage.observe(app, before, before.digest, observer).differences:
+        for difference in stage.observe(app, before, before, observer).differences:
             yield Drift(app, stage.name, difference)
 
 

@@ -145,6 +145,12 @@ class Engine:
         working = any(_has_work(result) for result in look.result.apps)
         if working:
             self._settling.remember(None)
+        asked = {
+            result.app: frozenset(desired.apps[result.app].manifest.spec.build.system_packages)
+            for result in look.result.apps
+            if _has_work(result) and result.app in desired.apps
+        }
+        self.host.packages.announce(asked)
         self.work.submit(desired, look.result.apps, trigger, look.marks)
         return working
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.drifting import hold_nothing
 from reconciler.host.observing import Observer
 from reconciler.model.manifest import DriftPolicy
-from reconciler.model.plan import AppPlan, StagePlanning, plan_app
+from reconciler.model.plan import AppPlan, StagePlanning, drop_stages, plan_app
 from reconciler.model.stage import AppliedStage, Difference, StageName
 from reconciler.stages import STAGES
 
@@ -28,7 +29,11 @@ def plan_of(
     """
     planning = []
     for stage in STAGES:
-        desired = app.stage(stage.name)
+        desired = app.stages_by_name.get(stage.name)
+        if desired is None:
+            continue
         before = applied.get(stage.name)
-        planning.append(StagePlanning(desired, before, stage.observe(app.name, before, desired.digest, observer)))
-    return plan_app(app.name, planning, drift=drift or app.manifest.spec.drift, forced=forced, held=held)
+        planning.append(StagePlanning(desired, before, stage.observe(app.name, before, desired, observer)))
+    plan = plan_app(app.name, planning, drift=drift or app.manifest.spec.drift, forced=forced, held=held)
+    dropped = tuple(known for name, known in applied.items() if name not in app.stages_by_name)
+    return replace(plan, changes=(*drop_stages(dropped), *plan.changes)) if dropped else plan

@@ -25,7 +25,7 @@ from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import AppPlan, Change, Outcome
-from reconciler.model.stage import Action, AppliedStage, StageName, release_of
+from reconciler.model.stage import OPTIONAL, Action, AppliedStage, StageName, release_of
 from reconciler.stages import STAGES
 from reconciler.stages.vassal import vassal_of
 
@@ -157,8 +157,10 @@ def observe_settled(
         for stage in STAGES:
             before = stages.get(stage.name)
             if before is None:
+                if stage.name in OPTIONAL:
+                    continue
                 return None
-            seen = stage.observe(app.name, before, before.digest, observer)
+            seen = stage.observe(app.name, before, before, observer)
             if seen.differences or not seen.output_exists:
                 return None
             changes.append(Change(stage.name, Action.NONE, digest=before.digest))

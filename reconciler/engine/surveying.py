@@ -176,7 +176,7 @@ class Surveying:
                 for stage in STAGES
                 if stage.name in stages
                 for difference in stage.observe(
-                    app, stages[stage.name], stages[stage.name].digest, self.observer
+                    app, stages[stage.name], stages[stage.name], self.observer
                 ).differences
             ]
             if app in busy():

@@ -166,6 +166,11 @@ class Layout:
         return self.logs / f"{app}.error.log"
 
     @property
+    def dpkg_status(self) -> Path:
+        """Where dpkg keeps what it has installed, on a host that has it."""
+        return Path("/var/lib/dpkg/status")
+
+    @property
     def working_folders(self) -> tuple[Path, ...]:
         """Where a killed pass may leave temporary files, besides the store and the releases."""
         return (self.cache, self.public, self.vassals, self.nginx, self.sites, self.run, self.logs)

@@ -11,6 +11,7 @@ from pathlib import Path
 from reconciler.host.contents import Contents
 from reconciler.host.files import TEMPORARY_PREFIX
 from reconciler.host.indexes import clock_ns, is_settled
+from reconciler.host.installed_packages import InstalledPackages
 from reconciler.host.layout import Layout
 from reconciler.host.owners import account_name, changed_at, folder_changed_at
 from reconciler.host.sealing import seal_of
@@ -32,12 +33,14 @@ class Observer:
     layout: Layout
     mask: Callable[[str], str] = masked
     contents: Contents = field(init=False)
+    packages: InstalledPackages = field(init=False)
     _known: dict[str, tuple[_Signature, str]] = field(default_factory=dict)
     _owner: int | None = None
     _remembered: dict[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.contents = Contents(self.layout)
+        self.packages = InstalledPackages(self.layout.dpkg_status)
 
     @property
     def owner(self) -> int:

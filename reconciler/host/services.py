@@ -10,6 +10,7 @@ from reconciler.host.git import Mirrors
 from reconciler.host.interpreters import Interpreters
 from reconciler.host.layout import Layout
 from reconciler.host.nginx_server import NginxServer
+from reconciler.host.package_installing import SystemPackages
 from reconciler.host.ports import listen_address
 from reconciler.host.tenants import Tenants
 from reconciler.host.uwsgi import Emperor
@@ -30,6 +31,7 @@ class Host:
     address: str
     port: int | None
     token: str
+    packages: SystemPackages
     distribution_uwsgi: Callable[[], DistributionUwsgi] | None = None
     """Asked for the uWSGI of all apps; ``None``: each app has one in its environment."""
 

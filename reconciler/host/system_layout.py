@@ -108,6 +108,11 @@ class SystemLayout(Layout):
         return self.prefix / "etc/tmpfiles.d"
 
     @property
+    def dpkg_status(self) -> Path:
+        """Where dpkg keeps what it has installed."""
+        return self.prefix / "var/lib/dpkg/status"
+
+    @property
     def working_folders(self) -> tuple[Path, ...]:
         """Where a killed pass may leave temporary files, besides the store and the releases."""
         ours = (self.root, self.cache, self.public, self.vassals, self.nginx, self.sites, self.run, self.logs)

@@ -40,11 +40,6 @@ def _given(value: object) -> bool:
 
 UNBUILT = (
     Unbuilt(
-        ("spec", "build", "systemPackages"),
-        bool,
-        "system packages are not built yet; install them on the host and leave the list empty",
-    ),
-    Unbuilt(
         ("spec", "build", "python", "implementation"),
         lambda value: value == "pypy",
         'PyPy is not built yet; write the version of a CPython, such as python: "3.11"',

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -27,6 +27,10 @@ NOTHING_SEEN = Observation(output_exists=False)
 SHORT_DIGITS = 7
 DETAILS = 20
 """How many differences of one stage a plan lists."""
+DROPPED = {
+    StageName.PACKAGES: "no system package is asked for any more; those that are installed stay",
+}
+"""What is said of an optional stage that git asks for no more."""
 
 
 class Outcome(StrEnum):
@@ -156,6 +160,12 @@ def plan_removal(app: str, applied: Mapping[StageName, AppliedStage]) -> AppPlan
     )
 
 
+def drop_stages(applied: Iterable[AppliedStage]) -> Iterator[Change]:
+    """What becomes of stages that git asks for no more: their outputs stay as long as something else needs them."""
+    for stage in applied:
+        yield Change(stage.stage, Action.DELETE, (Reason.REMOVED,), (DROPPED[stage.stage],), stage.digest)
+
+
 def _plan_stage(stage: StagePlanning, drift: DriftPolicy, forced: bool) -> Change:
     desired, applied, observed = stage.desired, stage.applied, stage.observed
     name = desired.stage
@@ -172,8 +182,11 @@ def _plan_stage(stage: StagePlanning, drift: DriftPolicy, forced: bool) -> Chang
         reasons.append(Reason.OUTPUT_MISSING)
     if forced and not reasons:
         reasons.append(Reason.FORCED)
+    if name is StageName.PACKAGES and observed.output_exists and not drifted and not forced:
+        return Change(name, Action.NONE, (), (*detail, "installed already") if reasons else (), desired.digest)
     if not reasons:
         return Change(name, Action.NONE, digest=desired.digest)
+    detail.extend(observed.detail)
     diff = _release_diff(applied, desired) if applied is not None else _text_diff({}, desired.files)
     if Reason.DRIFTED in reasons:
         diff = "\n".join(part for part in (_undo(drifted), diff) if part)

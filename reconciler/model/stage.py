@@ -16,6 +16,7 @@ DIGEST_FORMAT = 1
 class StageName(StrEnum):
     """The stages, in the order in which they run."""
 
+    PACKAGES = "packages"
     SOURCE = "source"
     BUILD = "build"
     STATIC = "static"
@@ -28,6 +29,9 @@ SECRET_PREFIX = "secrets."  # noqa: S105  no password: the beginning of a name
 
 STORED = frozenset({StageName.SOURCE, StageName.BUILD, StageName.STATIC})
 """Stages whose outputs are immutable folders of the store."""
+
+OPTIONAL = frozenset({StageName.PACKAGES})
+"""Stages that only some apps ask for; of the others no plan and no digest knows them."""
 
 
 class Action(StrEnum):
@@ -132,6 +136,11 @@ class DesiredStage:
         """The stage."""
         return self.inputs.stage
 
+    @property
+    def declared(self) -> Mapping[str, str]:
+        """The declared inputs."""
+        return self.inputs.declared
+
     def as_applied(self) -> AppliedStage:
         """The same as it is recorded once it has been verified."""
         inputs = self.inputs
@@ -168,10 +177,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What was seen of one stage: whether the output that git asks for exists, and what drifted from applied."""
+    """What was seen of one stage: whether the output that git asks for exists, and what drifted from applied.
+
+    ``detail`` says more about what there is to do, where the stage has work.
+    """
 
     output_exists: bool
     differences: tuple[Difference, ...] = ()
+    detail: tuple[str, ...] = ()
 
 
 RELEASE_DIGITS = 12

@@ -51,6 +51,7 @@ class BuildStage(StoredStage):
                 "build.python": f"{python['implementation']} {python['version']}",
                 "build.requirements": requirements.kind.value,
                 **{f"build.requirements.{path}": _sha256(text) for path, text in requirements.files.items()},
+                "build.systemPackages": " ".join(sorted(set(build.system_packages))),
                 "build.commands": json.dumps(build.commands) if build.commands else "",
                 "env": json.dumps(dict(facts.manifest.spec.env), sort_keys=True) if build.commands else "",
             },

@@ -9,7 +9,15 @@ from reconciler.host.observing import Observer
 from reconciler.host.templates import default_template
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
-from reconciler.model.stage import AppliedStage, Difference, DifferenceKind, Inputs, Observation, StageName
+from reconciler.model.stage import (
+    AppliedStage,
+    DesiredStage,
+    Difference,
+    DifferenceKind,
+    Inputs,
+    Observation,
+    StageName,
+)
 from reconciler.stages.stage import Facts, Work
 
 DEFAULT_TEMPLATE = "site.conf.j2"
@@ -57,9 +65,11 @@ class NginxStage:
         name = f"templates/{nginx.template}" if own is not None else DEFAULT_TEMPLATE
         return {f"{facts.app}.conf": render(text, site_context(facts), name=name)}
 
-    def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
+    def observe(
+        self, app: str, applied: AppliedStage | None, desired: AppliedStage | DesiredStage, observer: Observer
+    ) -> Observation:
         """Whether the site file is there, byte for byte."""
-        del desired_digest
+        del desired
         path = observer.layout.site(app)
         if applied is None:
             return Observation(path.exists())

@@ -78,13 +78,15 @@ class Stage(Protocol):
 
     name: StageName
 
-    def inputs(self, facts: Facts) -> Inputs:
-        """Name the inputs. Reads git and the host's facts, writes nothing."""
+    def inputs(self, facts: Facts) -> Inputs | None:
+        """Name the inputs. Reads git and the host's facts, writes nothing. ``None``: the app asks for none."""
 
     def files(self, facts: Facts, digest: str) -> Mapping[str, str]:
         """The texts that this stage puts on disk, by logical name; empty for outputs of the store."""
 
-    def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
+    def observe(
+        self, app: str, applied: AppliedStage | None, desired: AppliedStage | DesiredStage, observer: Observer
+    ) -> Observation:
         """Look at what is on disk; cheap, because every pass does it for every app."""
 
     def apply(self, work: Work) -> None:

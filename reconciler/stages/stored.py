@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from reconciler.host.observing import Observer
 from reconciler.host.store import observe_output
-from reconciler.model.stage import AppliedStage, Observation, StageName
+from reconciler.model.stage import AppliedStage, DesiredStage, Observation, StageName
 from reconciler.stages.stage import Facts
 
 
@@ -20,7 +20,7 @@ class StoredStage:
         return {}
 
     def observe(
-        self, _app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer
+        self, _app: str, applied: AppliedStage | None, desired: AppliedStage | DesiredStage, observer: Observer
     ) -> Observation:
         """Whether the output is in the store, whole."""
-        return observe_output(self.name, applied, desired_digest, observer.layout, observer.contents)
+        return observe_output(self.name, applied, desired.digest, observer.layout, observer.contents)

@@ -27,6 +27,7 @@ from reconciler.model.sealed_environment import open_environment, seal_environme
 from reconciler.model.stage import (
     SECRET_PREFIX,
     AppliedStage,
+    DesiredStage,
     DifferenceKind,
     Inputs,
     Observation,
@@ -95,9 +96,11 @@ class VassalStage:
         plain = render_environment(variables, binary)
         return {f"{facts.app}.ini": text, f"{facts.app}.env": seal_environment(plain, _seals(facts))}
 
-    def observe(self, app: str, applied: AppliedStage | None, desired_digest: str, observer: Observer) -> Observation:
+    def observe(
+        self, app: str, applied: AppliedStage | None, desired: AppliedStage | DesiredStage, observer: Observer
+    ) -> Observation:
         """Whether the applied vassal's files, its socket and the public link are as they were left."""
-        del desired_digest
+        del desired
         if applied is None:
             return Observation(output_exists=False)
         layout = observer.layout

@@ -9,6 +9,7 @@ from reconciler.host.journal.connection import JournalConnection
 from reconciler.host.journal.records import AppRecord, EventRecord, ReleaseRecord
 from reconciler.host.journal.statements import (
     Statement,
+    forget_other_stages,
     insert_event,
     insert_release,
     replace_applied,
@@ -55,6 +56,7 @@ class AppsTable(JournalConnection):
             ),
             insert_release(release),
         ]
+        statements.append(forget_other_stages(release.app, applied))
         statements += [replace_applied(release.app, stage) for stage in applied]
         statements += [insert_event(event) for event in events]
         self._write(statements)

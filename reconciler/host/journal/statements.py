@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -49,6 +49,13 @@ def insert_event(event: EventRecord) -> Statement:
         "INSERT INTO events VALUES (NULL, ?, ?, ?, ?, ?)",
         (event.at, event.app, event.kind, event.message, json.dumps(event.detail)),
     )
+
+
+def forget_other_stages(app: str, kept: Collection[AppliedStage]) -> Statement:
+    """Drop the applied stages that an app has no more."""
+    marks = ", ".join("?" for _ in kept)
+    names = (stage.stage.value for stage in kept)
+    return f"DELETE FROM applied WHERE app = ? AND stage NOT IN ({marks})", (app, *names)  # noqa: S608  only marks
 
 
 def replace_applied(app: str, stage: AppliedStage) -> Statement:
