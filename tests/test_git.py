@@ -530,7 +530,7 @@ def test_a_gitmodules_file_that_cannot_be_read_costs_no_mirror(
     origin.git("commit", "--quiet", "--message", "broken")
     commit = origin.git("rev-parse", "HEAD")
     fetched(mirrors, origin)
-    with pytest.raises(StageFailed, match="bad config line"):
+    with pytest.raises(StageFailed, match="is not in git's format of settings"):
         mirrors.checkout(origin.address, commit, ".", tmp_path / "out", submodules=True, lfs=False)
     assert list((tmp_path / "mirrors").glob("*.git"))
 

@@ -144,7 +144,7 @@ class Installation:
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
-        from reconciler.host.git import Mirrors  # noqa: PLC0415
+        from reconciler.host.git import CheckoutLimits, Mirrors  # noqa: PLC0415
         from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
         from reconciler.host.services import Host  # noqa: PLC0415
 
@@ -156,7 +156,8 @@ class Installation:
             keep(layout, self.unknown, self.configuration)
         with self.journal(write=True) as journal:
             token = host_token(layout)
-            mirrors = Mirrors(layout.mirrors)
+            limits = self.configuration.limits
+            mirrors = Mirrors(layout.mirrors, CheckoutLimits(limits.checkout_files, limits.checkout_bytes))
             nginx, emperor, tenants = self._servers()
             system = self.configuration.profile == "system"
             http = self.configuration.http

@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 from reconciler.host.git import Mirrors, RemoteRefs
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.model.configuration import Configuration
-from reconciler.model.errors import HistoryRewritten, Problem, RevisionNotFound, UsageError
+from reconciler.model.errors import HistoryRewritten, ManifestError, Problem, RevisionNotFound, UsageError
+from reconciler.model.printable import one_line
 
 if TYPE_CHECKING:
     from reconciler.model.manifest_reading import FileReading, ManifestSet
 
 MANIFEST_LIMIT_BYTES = 1024 * 1024
+MANIFEST_FILES = 10_000
+MANIFESTS_BYTES = 64 * 1024 * 1024
+"""All manifests together."""
 MANIFEST_ENDINGS = (".yaml", ".yml")
 TEMPLATES_FOLDER = "templates"
 
@@ -122,6 +126,8 @@ class ConfigRepository:
             for entry in entries
             if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)
         }
+        if len(present) > MANIFEST_FILES:
+            raise self._too_much(f"{len(present):,} manifests, and {MANIFEST_FILES:,} are the limit")
         known = {name: reading for name, reading in self._files.items() if name in present}
         self._files = known | self._read_files(sorted(present - known.keys()))
         manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port, labels=self.labels)
@@ -133,15 +139,24 @@ class ConfigRepository:
         from reconciler.model.manifest_reading import read_manifest_file  # noqa: PLC0415  as above
 
         sizes = self.mirrors.sizes(self.address, [object_id for _, object_id in files])
+        total = sum(sizes[object_id] for _, object_id in files if sizes[object_id] <= MANIFEST_LIMIT_BYTES)
+        if total > MANIFESTS_BYTES:
+            raise self._too_much(f"{total:,} bytes of manifests, and {MANIFESTS_BYTES:,} are the limit")
         small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
         allowed = self.configuration.allow.uwsgi_options
         contents = self.mirrors.blobs(self.address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
         return {
-            (path, object_id): read_manifest_file(path, contents[object_id], allowed)
+            (path, object_id): read_manifest_file(one_line(path), contents[object_id], allowed)
             if object_id in contents
-            else _too_large(path, sizes[object_id])
+            else _too_large(one_line(path), sizes[object_id])
             for path, object_id in files
         }
+
+    def _too_much(self, what: str) -> ManifestError:
+        folder = self.configuration.repository.path
+        return ManifestError(
+            (Problem(folder, 0, "", f"the folder holds {what}"),), hint="spread them over several config repositories"
+        )
 
     @property
     def _one_port(self) -> int | None:
@@ -156,7 +171,7 @@ class ConfigRepository:
     @property
     def unreadable(self) -> tuple[str, ...]:
         """The files of the last reading that may describe any app."""
-        return tuple(path for (path, _), reading in self._files.items() if reading.unnamed)
+        return tuple(one_line(path) for (path, _), reading in self._files.items() if reading.unnamed)
 
     def template(self, commit: str, name: str) -> str | None:
         """A file of the folder ``templates/``; ``None`` when there is none of that name."""

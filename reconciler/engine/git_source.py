@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 
 from reconciler.host.git import Mirrors, TreeEntry
+from reconciler.model.errors import StageFailed
 
-READ_LIMIT_BYTES = 4 * 1024 * 1024
+READ_LIMIT_BYTES = 16 * 1024 * 1024
 """The largest file that is read from git as an input, such as a lock file."""
 
 
@@ -30,9 +31,17 @@ class GitSource:
             if entry is None or entry.kind != "blob" or entry.mode == "120000":
                 self._contents[path] = None
             else:
-                blobs = self._mirrors.blobs(self._address, [entry.object_id], limit_bytes=READ_LIMIT_BYTES)
-                self._contents[path] = blobs[entry.object_id]
+                self._contents[path] = self._blob(path, entry.object_id)
         return self._contents[path]
+
+    def _blob(self, path: str, object_id: str) -> bytes:
+        size = self._mirrors.sizes(self._address, [object_id]).get(object_id, 0)
+        if size > READ_LIMIT_BYTES:
+            raise StageFailed(
+                f"{path} has {size:,} bytes at {self.commit[:7]}, and {READ_LIMIT_BYTES:,} are the limit",
+                hint="check that it is the file you mean",
+            )
+        return self._mirrors.blobs(self._address, [object_id], limit_bytes=READ_LIMIT_BYTES)[object_id]
 
     def tree_of(self, path: str) -> str | None:
         """The git id of a folder below the app's folder."""

@@ -6,12 +6,14 @@ for settings or written to. Building a source distribution runs code of stranger
 
 from __future__ import annotations
 
+import os
 import posixpath
 import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from reconciler.host.files import remove_tree
@@ -130,7 +132,7 @@ def build_environment(
 def _lay_out(work: Path, closure: Closure, source: Path | None) -> None:
     """Copy what uv needs: the whole source where something in it gets installed, else only the closure's files."""
     if closure.needs_source and source is not None:
-        shutil.copytree(source, work, symlinks=True, ignore=lambda _folder, names: {".git"} & set(names))
+        shutil.copytree(source, work, symlinks=True, ignore=partial(_left_out, source.resolve()))
     work.mkdir(exist_ok=True)
     for name, content in closure.files.items():
         path = work / name
@@ -138,6 +140,19 @@ def _lay_out(work: Path, closure: Closure, source: Path | None) -> None:
         # a link of the checkout must not lead the write to another place
         path.unlink(missing_ok=True)
         path.write_bytes(without_editable(content) if closure.kind is Kind.REQUIREMENTS else content)
+
+
+def _left_out(source: Path, folder: str, names: list[str]) -> set[str]:
+    """What uv must not see: it follows links, and would install what lies elsewhere on the host; it opens pipes."""
+    left = {".git"} & set(names)
+    for name in names:
+        path = Path(folder, name)
+        if path.is_symlink():
+            if not Path(os.path.realpath(path)).is_relative_to(source):
+                left.add(name)
+        elif not path.is_file() and not path.is_dir():
+            left.add(name)
+    return left
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +258,7 @@ class _Uv:
 
     def _failure(self, entry: str, error: CommandFailed) -> StageFailed:
         output = without_password(error.tail).replace(f"file://{self.work}", "file:.").replace(f"{self.work}/", "")
+        output = output.replace(str(self.work), ".")
         output = _NEWS.sub("", output)
         index = unreachable_index(output)
         if index is None:

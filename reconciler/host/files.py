@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -195,7 +196,35 @@ def remove_tree(path: Path) -> None:
         path.unlink(missing_ok=True)
         return
     if shutil.rmtree.avoids_symlink_attacks:
-        shutil.rmtree(path, onerror=lambda function, name, info: make_writable(function, name, info[1]))
+        try:
+            shutil.rmtree(path, onerror=lambda function, name, info: make_writable(function, name, info[1]))
+        except RecursionError:
+            _remove_deep(path)
+
+
+def _remove_deep(path: Path) -> None:
+    """Remove a tree whose folders lie so deep in each other that Python cannot, by making it flat bit by bit."""
+    parent = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        for number in itertools.count():
+            folders = [entry.name for entry in os.scandir(parent) if entry.is_dir(follow_symlinks=False)]
+            moved = 0
+            for name in folders:
+                inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+                try:
+                    for entry in list(os.scandir(inner)):
+                        if entry.is_dir(follow_symlinks=False):
+                            flat = f"{TEMPORARY_PREFIX}{number}-{moved}"
+                            os.rename(entry.name, flat, src_dir_fd=inner, dst_dir_fd=parent)
+                            moved += 1
+                finally:
+                    os.close(inner)
+                shutil.rmtree(name, dir_fd=parent)
+            if not moved:
+                break
+    finally:
+        os.close(parent)
+    shutil.rmtree(path)
 
 
 def tail_of(path: Path, size: int = 4096, *, since: int = 0) -> str:

@@ -11,12 +11,14 @@ from typing import TypeVar
 
 from reconciler.host import git_history, git_mirror, reporting
 from reconciler.host.git_addresses import Address, masked, parse_address
-from reconciler.host.git_checkout import Checkout, Origin
+from reconciler.host.git_checkout import Checkout, CheckoutLimits, Origin
 from reconciler.host.git_commands import network
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
 from reconciler.host.git_memory import ObjectMemory
 from reconciler.host.git_objects import (
+    ENTRIES,
     ObjectHeader,
+    TooManyEntries,
     TreeEntry,
     headers,
     list_tree,
@@ -30,10 +32,12 @@ from reconciler.host.git_signatures import Signers, check_commit, check_tag
 from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, SignatureRefused, StageFailed
 from reconciler.model.revision import TAGS, Selected, is_range, select
 
-__all__ = ["Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
+__all__ = ["CheckoutLimits", "Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
 
 POLL_SECONDS = 30.0
 FETCH_SECONDS = 600.0
+REFS_BYTES = 32 * 1024 * 1024
+"""The longest list of refs that is read from a server: about 400,000."""
 REFS_TOLD = 20
 """How many refs that moved are reported by name."""
 
@@ -68,8 +72,9 @@ class Mirrors:
     cannot read it; a damaged mirror is removed then, so that the next :meth:`update` clones it anew.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, limits: CheckoutLimits = CheckoutLimits()) -> None:  # noqa: B008 - frozen
         self._folder = folder
+        self._limits = limits
         # refs that a mirror is known to hold; dictionaries, whose single operations are safe between threads
         self._known: dict[str, Mapping[str, str]] = {}
         self._commits: dict[tuple[str, str], str] = {}
@@ -90,7 +95,8 @@ class Mirrors:
         parsed = parse_address(address)
         began = time.monotonic()
         try:
-            listing = network(parsed, ("ls-remote", "--quiet", "--symref", "--", parsed.url), timeout=timeout)
+            command = ("ls-remote", "--quiet", "--symref", "--", parsed.url)
+            listing = network(parsed, command, timeout=timeout, limit_bytes=REFS_BYTES)
         except CommandFailed as failure:
             raise unreachable(parsed, failure) from failure
         text = listing.decode("utf-8", "surrogateescape")
@@ -201,8 +207,16 @@ class Mirrors:
         self, address: str, commit: str, directory: str = ".", *, recursive: bool = True
     ) -> tuple[TreeEntry, ...]:
         """The entries of a folder, paths relative to it: files and submodules at any depth, or its own entries."""
+        parsed = parse_address(address)
         tree = self.tree(address, commit, directory)
-        return self.read(parse_address(address), lambda mirror: list_tree(mirror, tree, recursive=recursive))
+        try:
+            return self.read(parsed, lambda mirror: list_tree(mirror, tree, recursive=recursive))
+        except TooManyEntries:
+            raise StageFailed(
+                f"the folder {directory} of {parsed.shown} holds more than {ENTRIES:,} files at "
+                f"{commit[:SHORT_COMMIT_DIGITS]}",
+                hint="name a folder that holds less",
+            ) from None
 
     def sizes(self, address: str, object_ids: Sequence[str]) -> Mapping[str, int]:
         """The sizes of objects in bytes, by their ids; ids that the mirror lacks are left out."""
@@ -291,7 +305,7 @@ class Mirrors:
         """
         if destination.exists() and any(destination.iterdir()):
             raise StageFailed(f"{destination} is not empty", hint="check out into a new folder")
-        checkout = Checkout(self, submodules=submodules, lfs=lfs, timeout=timeout)
+        checkout = Checkout(self, submodules=submodules, lfs=lfs, timeout=timeout, limits=self._limits)
         checkout.place(Origin(address, commit, directory), destination)
 
     def provide(self, address: str, commit: str, *, timeout: float = FETCH_SECONDS) -> None:

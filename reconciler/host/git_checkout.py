@@ -6,19 +6,25 @@ import posixpath
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from reconciler.host.git_addresses import Address, masked, parse_address, submodule_address
 from reconciler.host.git_commands import local
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
-from reconciler.host.git_lfs import replace_pointers
-from reconciler.host.git_objects import read_settings
+from reconciler.host.git_lfs import find_pointers, replace_pointers
+from reconciler.host.git_objects import TooManyEntries, extent_of, read_settings
 from reconciler.model.errors import RevisionNotFound, StageFailed
 
 SUBMODULE_DEPTH = 5
 """Submodules of submodules are followed this far; more is a loop or an attack."""
+
+SUBMODULES = 100
+"""Submodules in one checkout, those of submodules too; each may be another repository to fetch."""
+FOLDER_DEPTH = 200
+"""Folders in each other; deeper ones have paths that some programs cannot take."""
+GIBIBYTE = 1024**3
 
 _MODULE_SETTING = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url)", re.DOTALL)
 _Answer = TypeVar("_Answer")
@@ -50,6 +56,23 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckoutLimits:
+    """How much one checkout may hold: files, and their bytes, with submodules and large files."""
+
+    files: int = 200_000
+    size: int = 4 * GIBIBYTE
+
+
+@dataclass(slots=True)
+class _Used:
+    """What a checkout holds so far."""
+
+    files: int = 0
+    size: int = 0
+    submodules: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Checkout:
     """How a folder is placed; ``timeout`` in seconds holds for each of git's commands."""
 
@@ -57,11 +80,14 @@ class Checkout:
     submodules: bool
     lfs: bool
     timeout: float
+    limits: CheckoutLimits = CheckoutLimits()
+    _used: _Used = field(default_factory=_Used)
 
     def place(self, origin: Origin, destination: Path, *, depth: int = 0) -> None:
         """Write the files of ``origin`` to ``destination``; ``depth`` counts the submodules above it."""
         parsed = parse_address(origin.address)
         tree = self.mirrors.tree(origin.address, origin.commit, origin.directory)
+        self._check_extent(parsed, origin, tree)
         self.mirrors.read(parsed, lambda mirror: place_tree(mirror, tree, destination, timeout=self.timeout))
         if self.lfs:
             # before the submodules, whose large files are on other servers
@@ -71,7 +97,36 @@ class Checkout:
         for path, commit in self.mirrors.submodules(origin.address, origin.commit, origin.directory).items():
             self._place_submodule(origin, path, commit, place_of_submodule(destination, path), depth=depth + 1)
 
+    def _check_extent(self, parsed: Address, origin: Origin, tree: str) -> None:
+        """Raise :class:`StageFailed`, before anything is written, for a tree that is too large."""
+        used, limits = self._used, self.limits
+        try:
+            # what the checkout may still hold of files; a few trees can stand for billions
+            extent = self.mirrors.read(parsed, lambda mirror: extent_of(mirror, tree, limits.files - used.files))
+        except TooManyEntries:
+            raise StageFailed(
+                f"{_named(parsed, origin)} holds more than {limits.files:,} files",
+                hint="leave files out, name a smaller folder in source.directory, or raise limits.checkoutFiles in "
+                "agent.yaml",
+            ) from None
+        if extent.depth > FOLDER_DEPTH:
+            raise StageFailed(
+                f"{_named(parsed, origin)} has files deeper than {FOLDER_DEPTH} folders", hint="make the tree flatter"
+            )
+        used.files += extent.files
+        self._take_bytes(parsed, origin, extent.size)
+
+    def _take_bytes(self, parsed: Address, origin: Origin, size: int) -> None:
+        self._used.size += size
+        if self._used.size > self.limits.size:
+            raise StageFailed(
+                f"{_named(parsed, origin)} holds {self._used.size / GIBIBYTE:.1f} GiB of files, and "
+                f"{self.limits.size / GIBIBYTE:.1f} are the limit",
+                hint="keep large files elsewhere, or raise limits.checkoutSize in agent.yaml",
+            )
+
     def _place_large_files(self, mirror: Path, parsed: Address, origin: Origin, destination: Path) -> None:
+        self._take_bytes(parsed, origin, sum(pointer.size for pointer in find_pointers(destination)))
         replace_pointers(mirror, parsed, origin.commit, origin.directory, destination, timeout=self.timeout)
 
     def _place_submodule(self, parent: Origin, path: str, commit: str, place: Path, *, depth: int) -> None:
@@ -80,6 +135,11 @@ class Checkout:
             raise StageFailed(
                 f"{parsed.shown}: its submodule {path!r} is nested deeper than {SUBMODULE_DEPTH} repositories",
                 hint="a submodule must not contain itself",
+            )
+        self._used.submodules += 1
+        if self._used.submodules > SUBMODULES:
+            raise StageFailed(
+                f"{parsed.shown} brings more than {SUBMODULES} submodules", hint="set source.submodules to false"
             )
         whole_path = posixpath.normpath(posixpath.join(parent.directory, path))
         url = self.mirrors.read(parsed, lambda mirror: submodule_urls(mirror, parent.commit)).get(whole_path)
@@ -99,6 +159,11 @@ class Checkout:
                 hint="push the submodule's commit to one of its branches",
             ) from error
         self.place(Origin(address, commit, "."), place, depth=depth)
+
+
+def _named(parsed: Address, origin: Origin) -> str:
+    folder = "" if origin.directory == "." else f"the folder {origin.directory} of "
+    return f"{folder}{parsed.shown} at {origin.commit[:SHORT_COMMIT_DIGITS]}"
 
 
 def place_tree(mirror: Path, tree: str, destination: Path, *, timeout: float) -> None:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LOCAL_SECONDS = 120.0
 CONNECT_SECONDS = 15
+OUTPUT_BYTES = 256 * 1024 * 1024
+"""The most that a command may print; its answer is kept in memory."""
 
 NO_REPOSITORY = Path("/dev/null")
 """Where git is told to look when a command needs no repository, so that it does not find one by itself."""
@@ -85,6 +87,14 @@ _LOCAL_ENVIRONMENT = {
 }
 
 
+class OutputTooLong(CommandFailed):
+    """A git command printed more than is read, and was ended."""
+
+    def __init__(self, arguments: Sequence[str], limit: int) -> None:
+        said = f"it gave more than {limit:,} bytes"
+        super().__init__(("git", *arguments), 1, said, what=f"git {arguments[0]}")
+
+
 def network(
     address: Address,
     arguments: Sequence[str],
@@ -93,11 +103,13 @@ def network(
     settings: Mapping[str, str] | None = None,
     inside: bool = False,
     timeout: float,
+    limit_bytes: int = OUTPUT_BYTES,
 ) -> bytes:
     """Run a git command that talks to ``address``, with more ``settings`` of git; return its standard output.
 
     ``inside`` starts it in ``repository`` in place of naming that to git and to every program that git starts.
-    Raises :class:`RepositoryUnreachable` after ``timeout`` seconds, and :class:`CommandFailed` on any other failure
+    Raises :class:`RepositoryUnreachable` after ``timeout`` seconds, :class:`OutputTooLong` when more than
+    ``limit_bytes`` come, and :class:`CommandFailed` on any other failure
     (:func:`~reconciler.host.git_failures.unreachable` makes a sentence of it).
     """
     environment = dict(_ENVIRONMENT) if inside else {**_ENVIRONMENT, "GIT_DIR": str(repository)}
@@ -107,7 +119,8 @@ def network(
         settings = {**(settings or {}), f"http.{address.url}.extraHeader": address.authorization}
     environment |= _settings_by_environment(settings or {})
     try:
-        return _run(arguments, environment, folder=repository if inside else _ROOT, timeout=timeout)
+        folder = repository if inside else _ROOT
+        return _run(arguments, environment, folder=folder, timeout=timeout, limit_bytes=limit_bytes)
     except CommandTimedOut as error:
         raise RepositoryUnreachable(
             f"{address.shown} did not answer within {timeout:g} s",
@@ -122,14 +135,16 @@ def local(
     stdin: bytes | None = None,
     environment: Mapping[str, str] | None = None,
     timeout: float = LOCAL_SECONDS,
+    limit_bytes: int = OUTPUT_BYTES,
 ) -> bytes:
     """Run a git command on a bare repository of this host; return its standard output.
 
-    Raises :class:`RepositoryUnreachable` after ``timeout`` seconds and :class:`CommandFailed` on any other failure.
+    Raises :class:`RepositoryUnreachable` after ``timeout`` seconds, :class:`OutputTooLong` when it prints more than
+    ``limit_bytes``, and :class:`CommandFailed` on any other failure.
     """
     whole = {**_ENVIRONMENT, **_LOCAL_ENVIRONMENT, "GIT_DIR": str(repository), **(environment or {})}
     try:
-        return _run(arguments, whole, stdin=stdin, timeout=timeout, on_mirror=True)
+        return _run(arguments, whole, stdin=stdin, timeout=timeout, on_mirror=True, limit_bytes=limit_bytes)
     except CommandTimedOut as error:
         raise RepositoryUnreachable(
             f"git {arguments[0]} in {repository} did not end within {timeout:g} s", hint="check the load of this host"
@@ -156,16 +171,20 @@ def _run(
     folder: Path = _ROOT,
     stdin: bytes | None = None,
     on_mirror: bool = False,
+    limit_bytes: int = OUTPUT_BYTES,
 ) -> bytes:
     stop_if_interrupted()
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = [*_without_variables(environment), "git", *settings, *arguments]
     with _started(command, environment, folder, has_stdin=stdin is not None) as process:
         try:
-            stdout, stderr = _communicate(process, stdin, timeout)
+            stdout, stderr = _communicate(process, stdin, timeout, limit_bytes)
         except subprocess.TimeoutExpired:
             end_group(process.pid)
             raise CommandTimedOut(("git", *arguments), timeout, "", what=f"git {arguments[0]}") from None
+        except _TooLong:
+            end_group(process.pid)
+            raise OutputTooLong(arguments, limit_bytes) from None
         except BaseException:
             end_group(process.pid)
             raise
@@ -176,14 +195,25 @@ def _run(
     return bytes(stdout)
 
 
-def _communicate(process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float) -> tuple[bytes, bytes]:
-    """All that a program prints; raises ``TimeoutExpired`` after ``timeout`` seconds."""
+class _TooLong(Exception):
+    """A program printed more than is read."""
+
+
+def _communicate(
+    process: subprocess.Popen[bytes], stdin: bytes | None, timeout: float, limit_bytes: int
+) -> tuple[bytes, bytes]:
+    """All that a program prints; raises ``TimeoutExpired`` after ``timeout`` seconds, ``_TooLong`` past the limit."""
     deadline = time.monotonic() + timeout
     while True:
         wait = min(max(deadline - time.monotonic(), 0), CHECK_SECONDS)
         try:
-            return process.communicate(stdin, timeout=wait)
-        except subprocess.TimeoutExpired:
+            stdout, stderr = process.communicate(stdin, timeout=wait)
+            if len(stdout) > limit_bytes:
+                raise _TooLong
+            return stdout, stderr
+        except subprocess.TimeoutExpired as so_far:
+            if len(so_far.stdout or b"") > limit_bytes:
+                raise _TooLong from None
             stop_if_interrupted()
             if time.monotonic() >= deadline:
                 raise

@@ -32,6 +32,10 @@ _CAUSES = (
         "free space on the disk",
     ),
     (
+        re.compile(r"File name too long"),
+        "give the file a shorter name, and commit",
+    ),
+    (
         re.compile(r"dubious ownership"),
         "it belongs to another account; run `git config --global --add safe.directory PATH` as the agent's user",
     ),

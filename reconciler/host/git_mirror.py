@@ -43,6 +43,8 @@ _TOLERATED = (
 _SETTINGS = {
     "fetch.fsckObjects": "true",
     **{f"fetch.fsck.{name}": "ignore" for name in _TOLERATED},
+    # a file of gigabytes is checked as it streams, and not held in memory
+    "core.bigFileThreshold": "16m",
     # always packs, which are written whole, never thousands of loose objects
     "fetch.unpackLimit": "1",
 }

@@ -10,13 +10,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
 
-from reconciler.host.git_commands import local
-from reconciler.model.errors import CommandFailed, RepositoryUnreachable
+from reconciler.host.git_commands import OutputTooLong, local
+from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
+from reconciler.model.errors import CommandFailed, RepositoryUnreachable, StageFailed
 
 Kind = Literal["blob", "tree", "commit"]
 
+ENTRIES = 200_000
+"""The most files that a folder is listed with; a few kilobytes of trees can stand for billions of them."""
+ENTRY_BYTES = 512
+"""What git prints for a file, at the most, on average."""
+
 _HEADER = re.compile(rb"([0-9a-f]{40,64}) (blob|tree|commit|tag) ([0-9]+)")
-_REF_LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})[ \t]((?:refs/heads/|refs/tags/).+)")
+# git makes no name with a control character; a server may still send one
+_REF_LINE = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})[ \t]((?:refs/heads/|refs/tags/)[^\x00-\x20\x7f]+)")
 _PEELED = "^{}"
 _KINDS: dict[bytes, Kind] = {b"40000": "tree", b"160000": "commit"}
 """What a mode in a tree object stands for; all others are files and links."""
@@ -39,6 +46,19 @@ class ObjectHeader:
     object_id: str
     kind: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much a tree holds once it is written out: files at any depth, their bytes, and folders in each other."""
+
+    files: int
+    size: int
+    depth: int
+
+
+class TooManyEntries(Exception):
+    """A tree holds more files than are listed."""
 
 
 def parse_refs(listing: str) -> dict[str, str]:
@@ -117,11 +137,34 @@ def _read_objects(mirror: Path, object_ids: Sequence[str], kind: Kind) -> dict[s
     return contents
 
 
-def list_tree(mirror: Path, tree: str, *, recursive: bool) -> tuple[TreeEntry, ...]:
-    """The entries of a tree; ``recursive`` gives files and submodules at any depth in place of folders."""
+def list_tree(mirror: Path, tree: str, *, recursive: bool, limit: int = ENTRIES) -> tuple[TreeEntry, ...]:
+    """The entries of a tree; ``recursive`` gives files and submodules at any depth in place of folders.
+
+    Raises :class:`TooManyEntries` when there are more than ``limit``.
+    """
     options = ("-r",) if recursive else ()
-    listing = local(mirror, ("ls-tree", "-z", "--full-tree", *options, tree))
+    listing = _listing(mirror, (*options, tree), limit)
     return tuple(_entry(os.fsdecode(line)) for line in listing.split(b"\0") if line)
+
+
+def extent_of(mirror: Path, tree: str, limit: int) -> Extent:
+    """How much a tree holds, without reading any of it; raises :class:`TooManyEntries` for more than ``limit``."""
+    listing = _listing(mirror, ("-r", "-l", tree), limit)
+    # mode, kind, id and size stand before a tab; a submodule has no size
+    lines = [line.partition(b"\t") for line in listing.split(b"\0") if line]
+    sizes = (details.rpartition(b" ")[2] for details, _, _ in lines)
+    depth = max((path.count(b"/") for _, _, path in lines), default=0)
+    return Extent(len(lines), sum(int(size) for size in sizes if size.isdigit()), depth)
+
+
+def _listing(mirror: Path, arguments: Sequence[str], limit: int) -> bytes:
+    try:
+        listing = local(mirror, ("ls-tree", "-z", "--full-tree", *arguments), limit_bytes=limit * ENTRY_BYTES)
+    except OutputTooLong:
+        raise TooManyEntries from None
+    if listing.count(b"\0") > limit:
+        raise TooManyEntries
+    return listing
 
 
 def tree_name(commit: str, directory: str) -> str:
@@ -135,7 +178,14 @@ def read_settings(mirror: Path, commit: str, path: str) -> Mapping[str, str]:
     header = headers(mirror, [f"{commit}:{path}"])[0]
     if header is None or header.kind != "blob":
         return {}
-    listing = local(mirror, ("config", "--blob", header.object_id, "--list", "-z"))
+    try:
+        listing = local(mirror, ("config", "--blob", header.object_id, "--list", "-z"))
+    except CommandFailed as failure:
+        if "bad config" not in failure.tail:
+            raise
+        raise StageFailed(
+            f"{path} at {commit[:SHORT_COMMIT_DIGITS]} is not in git's format of settings", hint=f"correct {path}"
+        ) from failure
     pairs = (item.partition("\n") for item in os.fsdecode(listing).split("\0") if item)
     return {name: value for name, _, value in pairs}
 

@@ -11,6 +11,7 @@ import hashlib
 import os
 import re
 import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from reconciler.model.errors import CommandFailed, ConfigurationError, HostError
 
 LIST_BYTES = 1024 * 1024
 IMPORT_SECONDS = 60.0
+LINKS_FOLLOWED = 40
 SHORT_DIGITS = 7
 REVOKED_ENDING = ".revoked"
 """Beside a list, a file with this ending may have SSH keys that are revoked."""
@@ -170,9 +172,11 @@ def _fingerprints(signers: Signers) -> frozenset[str]:
 
 def _check_place(file: Path, outside: tuple[Path, ...]) -> None:
     place = Path(os.path.realpath(file))
-    for folder in place.parents:
+    forbidden = {Path(os.path.realpath(other)) for other in outside}
+    # who can change a link on the way to the list could lead to another one
+    for folder in dict.fromkeys(parent for step in (place, *_steps(file)) for parent in step.parents):
         bare = (folder / "HEAD").is_file() and (folder / "objects").is_dir() and (folder / "refs").is_dir()
-        if bare or (folder / ".git").exists() or any(folder == Path(os.path.realpath(other)) for other in outside):
+        if bare or (folder / ".git").exists() or Path(os.path.realpath(folder)) in forbidden:
             raise ConfigurationError(
                 f"the list of signers {file} lies in {folder}, where commits or this agent could change it",
                 hint="put it beside agent.yaml, outside of every repository and of the state folder",
@@ -185,6 +189,16 @@ def _check_place(file: Path, outside: tuple[Path, ...]) -> None:
         ) from error
     if stat.S_IMODE(status.st_mode) & stat.S_IWOTH:
         raise ConfigurationError(f"anybody may write the list of signers {file}", hint=f"run `chmod o-w {file}`")
+
+
+def _steps(file: Path) -> Iterator[Path]:
+    """The paths of the links that lead to a file, itself among them."""
+    step = file.absolute()
+    for _ in range(LINKS_FOLLOWED):
+        yield step
+        if not step.is_symlink():
+            return
+        step = Path(os.path.normpath(step.parent / step.readlink()))
 
 
 def _contents(file: Path) -> tuple[bytes, bytes]:

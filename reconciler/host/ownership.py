@@ -57,7 +57,7 @@ def seize(folder: Path, account: Account | None) -> None:
 
 def _seize_folder(descriptor: int, account: Account, depth: int) -> None:
     if depth > MAX_DEPTH:
-        raise StageFailed(f"folders lie in each other more than {MAX_DEPTH} deep", hint="let the command make fewer")
+        raise _too_deep()
     # first, so that nobody adds a name that is not seen below
     _take(descriptor, os.fstat(descriptor), account)
     with os.scandir(descriptor) as entries:
@@ -94,6 +94,28 @@ def _take(descriptor: int, status: os.stat_result, account: Account) -> None:
     os.chown(place, 0, account.gid)
     mode = stat.S_IMODE(status.st_mode)
     place.chmod((mode | (mode & stat.S_IRWXU) >> 3) & SEIZED_MODES)
+
+
+def drop_special(folder: Path) -> None:
+    """Remove what is neither file, folder nor link from a tree that nobody else writes to any more.
+
+    Raises :class:`StageFailed` for folders that lie too deep in each other.
+    """
+    waiting = [(folder, 0)]
+    while waiting:
+        parent, depth = waiting.pop()
+        if depth > MAX_DEPTH:
+            raise _too_deep()
+        with os.scandir(parent) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((Path(entry.path), depth + 1))
+                elif not entry.is_file(follow_symlinks=False) and not entry.is_symlink():
+                    os.unlink(entry.path)  # noqa: PTH108 - a path of scandir
+
+
+def _too_deep() -> StageFailed:
+    return StageFailed(f"a command left files deeper than {MAX_DEPTH} folders", hint="let it make fewer")
 
 
 def change_owner(folder: Path, before: int, owner: int, group: int) -> None:

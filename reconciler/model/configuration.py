@@ -143,7 +143,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long a stage that makes an output may take, with all that it starts; then it is ended, and has failed."""
+    """How long a stage that makes an output may take, with all that it starts; then it is ended, and has failed.
+
+    And how much a checkout may hold, with submodules and large files.
+    """
 
     __pydantic_config__ = STRICT
     source: Annotated[fields.Interval, about("The longest time that a checkout may take.")] = timedelta(minutes=10)
@@ -153,6 +156,13 @@ class Limits:
     static: Annotated[fields.Interval, about("The longest time that making static files may take.")] = timedelta(
         minutes=15
     )
+    checkout_files: Annotated[fields.FileCount, about("The most files that a checkout may hold.")] = 200_000
+    checkout_size: Annotated[fields.Size, about("The most bytes that a checkout may hold, such as 4g.")] = "4g"
+
+    @property
+    def checkout_bytes(self) -> int:
+        """The largest checkout in bytes."""
+        return size_in_bytes(self.checkout_size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -280,6 +280,7 @@ AbsolutePath = Annotated[StrictStr, AfterValidator(_absolute)]
 Command = Annotated[StrictStr, AfterValidator(_command)]
 Port = Annotated[int, Field(strict=True, ge=1, le=65535)]
 Count = Annotated[int, Field(strict=True, ge=1, le=1024)]
+FileCount = Annotated[int, Field(strict=True, ge=1, le=10_000_000)]
 EnvironmentValue = Annotated[str, BeforeValidator(_environment_value), WithJsonSchema({"type": ["string", "number"]})]
 OptionValue = Annotated[
     bool | int | str | tuple[str, ...],

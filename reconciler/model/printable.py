@@ -15,4 +15,9 @@ def printable(text: str) -> str:
 
 def _written_out(character: str) -> str:
     code = ord(character)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def one_line(text: str) -> str:
+    """``text``, such as the name of a file, so that it can be shown on one line and written down in any encoding."""
+    return "".join(character if character.isprintable() else _written_out(character) for character in text)

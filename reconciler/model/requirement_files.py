@@ -93,6 +93,8 @@ def points_inside(path: str, base: str, requirement: str) -> bool:
     line = editable["value"] if editable else requirement
     named = _NAMED.match(line)
     target = named["target"] if named else re.split(r";|(?<=\s)--", line, maxsplit=1)[0].strip()
+    if re.match(r"(git|hg|svn|bzr)\+(file:|[./])", target):
+        inside(path, base, target.partition("+")[2])
     local = re.sub(r"^file:(?://(?:localhost)?(?=/))?", "", target)
     if _SCHEME.match(local):
         return False

@@ -7,6 +7,7 @@ Paths are relative POSIX paths inside the app's folder; files are read through a
 from __future__ import annotations
 
 import posixpath
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from reconciler.model.requirement_files import (
 
 MAX_LOCK_BYTES = 16 * 1024 * 1024
 """A lock file lists every wheel of every platform, so it may be larger than a file that people write."""
+ELSEWHERE = ("target", "prefix", "python", "system")
+"""Settings of ``uv pip`` that name another place to install into."""
 
 
 class Kind(StrEnum):
@@ -95,6 +98,7 @@ def _lock(entry: str, read: Reader) -> Closure:
             f"{entry} has no pyproject.toml beside it", hint="commit the pyproject.toml that it was made from"
         )
     files[project] = checked(project, content, MAX_FILE_BYTES)
+    _refuse_elsewhere(project, _table(_toml(project, content), "tool", "uv", "pip"))
     files |= _settings(entry, read)
     local = _lock_points_inside(entry, _toml(entry, files[entry]))
     package = _installs_itself(_toml(project, files[project]))
@@ -104,6 +108,7 @@ def _lock(entry: str, read: Reader) -> Closure:
 def _project(entry: str, read: Reader) -> Closure:
     files = {entry: content_of(entry, read)} | _settings(entry, read)
     document = _toml(entry, files[entry])
+    _refuse_elsewhere(entry, _table(document, "tool", "uv", "pip"))
     if not _is_project(document):
         raise StageFailed(
             f"{entry} has neither a [project] nor a [build-system] table, so it names no requirements",
@@ -117,7 +122,19 @@ def _settings(entry: str, read: Reader) -> dict[str, bytes]:
     """uv's own settings beside a project: they choose the package index, so they are an input too."""
     path = posixpath.join(posixpath.dirname(entry), "uv.toml")
     content = read(path)
-    return {} if content is None else {path: checked(path, content, MAX_FILE_BYTES)}
+    if content is None:
+        return {}
+    _refuse_elsewhere(path, _table(_toml(path, checked(path, content, MAX_FILE_BYTES)), "pip"))
+    return {path: content}
+
+
+def _refuse_elsewhere(path: str, settings: Mapping[str, Any]) -> None:
+    """Raise :class:`StageFailed` for settings of ``uv pip`` that install into another place than the environment."""
+    chosen = next((key for key in ELSEWHERE if settings.get(key)), None)
+    if chosen is not None:
+        raise StageFailed(
+            f"{path} sets pip.{chosen}, which would install outside of the app's environment", hint=f"remove {chosen}"
+        )
 
 
 def _is_project(document: Mapping[str, Any]) -> bool:
@@ -160,6 +177,8 @@ def _lock_points_inside(entry: str, document: Mapping[str, Any]) -> bool:
 
 def _source_points_inside(entry: str, source: Mapping[str, Any]) -> bool:
     paths = [source[key] for key in ("path", "directory", "editable", "virtual") if isinstance(source.get(key), str)]
+    if isinstance(source.get("git"), str) and re.match(r"(git\+)?(file:|[./])", source["git"]):
+        paths.append(source["git"])
     for path in paths:
         inside(entry, posixpath.dirname(entry), path)
     return bool(paths) or "workspace" in source

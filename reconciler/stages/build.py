@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.host.app_commands import app_environment, run_app_command
 from reconciler.host.files import building, remove_tree
 from reconciler.host.interpreters import HostInterpreter, identity
-from reconciler.host.ownership import give, protect, seize
+from reconciler.host.ownership import drop_special, give, protect, seize
 from reconciler.host.package_cache import drop_damaged
 from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
@@ -118,6 +118,7 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path, account: A
         work.say(f"$ {command}")
         run_app_command(command, kind="build command", folder=tree, env=env, say=work.say, account=account)
     seize(tree, account)
+    drop_special(tree)
     place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app), account)
 
 

@@ -57,13 +57,15 @@ class NginxStage:
 
     def files(self, facts: Facts, _digest: str) -> Mapping[str, str]:
         """The site file."""
-        from reconciler.model.rendering import render  # noqa: PLC0415  Jinja2: only where something changed
+        from reconciler.host.foreign_templates import render_apart  # noqa: PLC0415  only where something changed
+        from reconciler.model.rendering import render  # noqa: PLC0415  Jinja2: the same
 
-        nginx = facts.manifest.spec.nginx
         own = _own_template(facts)
-        text = own if own is not None else default_template(DEFAULT_TEMPLATE)
-        name = f"templates/{nginx.template}" if own is not None else DEFAULT_TEMPLATE
-        return {f"{facts.app}.conf": render(text, site_context(facts), name=name)}
+        if own is not None:
+            name = f"templates/{facts.manifest.spec.nginx.template}"
+            return {f"{facts.app}.conf": render_apart(own, site_context(facts), name=name)}
+        text = default_template(DEFAULT_TEMPLATE)
+        return {f"{facts.app}.conf": render(text, site_context(facts), name=DEFAULT_TEMPLATE)}
 
     def observe(
         self, app: str, applied: AppliedStage | None, desired: AppliedStage | DesiredStage, observer: Observer

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
-from reconciler.host.files import building
+from reconciler.host.files import building, remove_tree
 from reconciler.host.ownership import give, protect, seize
 from reconciler.host.shared import drop_shared_links
 from reconciler.model.errors import StageFailed
@@ -75,10 +75,11 @@ def _tree_of(work: Work) -> Iterator[Path]:
     if not commands:
         yield tree
         return
-    with tempfile.TemporaryDirectory(prefix=".tmp-", dir=facts.layout.cache) as scratch:
+    scratch = Path(tempfile.mkdtemp(prefix=".tmp-", dir=facts.layout.cache))
+    try:
         account = facts.settle()
-        protect(Path(scratch), account)
-        copy, home = Path(scratch) / "app", Path(scratch) / "home"
+        protect(scratch, account)
+        copy, home = scratch / "app", scratch / "home"
         home.mkdir()
         shutil.copytree(tree, copy, symlinks=True)
         drop_shared_links(copy, spec.shared)
@@ -94,6 +95,8 @@ def _tree_of(work: Work) -> Iterator[Path]:
             seize(copy, account)
             seize(home, account)
         yield copy
+    finally:
+        remove_tree(scratch)
 
 
 def _settings(number: int, folder: StaticFolder) -> dict[str, str]:

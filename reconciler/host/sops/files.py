@@ -109,11 +109,12 @@ def _encrypted(
     known: Mapping[tuple[tuple[str, ...], Kind, bytes], list[str]],
 ) -> str:
     values: dict[int, str | Value] = {}
+    encrypts = metadata.rule.choosing(leaf.path for leaf in document.leaves)
     for position, leaf in enumerate(document.leaves):
         value = leaf.value
         if value.kind is Kind.NULL or not value.content:
             continue
-        if not metadata.rule.encrypts(leaf.path):
+        if not encrypts(leaf.path):
             if leaf.ambiguous:
                 raise SecretsUnreadable(f"has a value at {_shown(leaf)} that programs read differently; quote it")
             continue
@@ -129,17 +130,19 @@ def _encrypted(
 
 def _computed(document: Document, values: Sequence[Value], metadata: Metadata) -> str:
     pairs = zip(document.leaves, values, strict=True)
-    marked = ((value, metadata.rule.encrypts(leaf.path)) for leaf, value in pairs)
+    encrypts = metadata.rule.choosing(leaf.path for leaf in document.leaves)
+    marked = ((value, encrypts(leaf.path)) for leaf, value in pairs)
     return seal_of(marked, only_encrypted=metadata.only_encrypted)
 
 
 def _decrypted(document: Document, rule: Rule, key: bytes) -> Iterator[Value]:
     paths = {leaf.path[:length] for leaf in document.leaves for length in range(len(leaf.path) + 1)}
+    encrypts = rule.choosing(leaf.path for leaf in document.leaves)
     for leaf in document.leaves:
         value = leaf.value
         if value.kind is Kind.COMMENT:
             yield _comment(leaf, key, paths) if is_encrypted(value.text) else value
-        elif value.kind is Kind.NULL or not rule.encrypts(leaf.path):
+        elif value.kind is Kind.NULL or not encrypts(leaf.path):
             yield value
         elif value.kind is not Kind.TEXT:
             raise SecretsUnreadable(f"has a value at {_shown(leaf)} that is not encrypted and should be")

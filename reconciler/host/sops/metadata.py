@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from reconciler.host.sops import patterns
 from reconciler.host.sops.values import KEY_BYTES, Kind, Value, decrypt_value, encrypt_value
 from reconciler.model.errors import SecretsUnreadable
 
@@ -35,14 +36,18 @@ class Rule:
     name: str = "unencrypted_suffix"
     text: str = DEFAULT_SUFFIX
 
-    def encrypts(self, path: Sequence[str]) -> bool:
-        """Whether the value behind these keys is encrypted."""
-        return self._matching(path) != self.name.startswith("unencrypted")
+    def choosing(self, paths: Iterable[Sequence[str]]) -> Callable[[Sequence[str]], bool]:
+        """Tells for each of these paths whether the value behind its keys is encrypted.
 
-    def _matching(self, path: Sequence[str]) -> bool:
+        Raises :class:`SecretsUnreadable` for a pattern that cannot be matched.
+        """
+        keys = frozenset(key for path in paths for key in path)
         if self.name.endswith("suffix"):
-            return any(part.endswith(self.text) for part in path)
-        return any(re.search(self.text, part) for part in path)
+            matching = frozenset(key for key in keys if key.endswith(self.text))
+        else:
+            matching = patterns.matching(self.text, keys)
+        otherwise = self.name.startswith("unencrypted")
+        return lambda path: matching.isdisjoint(path) == otherwise
 
 
 DEFAULT_RULE = Rule()
@@ -87,11 +92,6 @@ def read_metadata(found: Mapping[str, Any]) -> Metadata:
     if len(rules) > 1:
         raise SecretsUnreadable(f"has {rules[0].name} and {rules[1].name}, and only one of them can hold")
     rule = rules[0] if rules else DEFAULT_RULE
-    if rule.name.endswith("regex"):
-        try:
-            re.compile(rule.text)
-        except re.error as error:
-            raise SecretsUnreadable(f"has a {rule.name} that is no pattern: {error}") from None
     wrapped = tuple(_wrapped(entry) for entry in _list(found.get("age")))
     if not wrapped:
         others = [key for key in _OTHER_KEYS if found.get(key)]
