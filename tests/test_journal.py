@@ -50,17 +50,19 @@ def test_a_failure_quarantines_until_it_is_released(tmp_path: Path) -> None:
         assert journal.apps()["blog"].quarantined_key is None
 
 
-def test_a_pass_that_did_nothing_does_not_count_as_a_change(tmp_path: Path) -> None:
+def test_the_journal_tells_of_which_apps_something_was_written_and_a_pass_is_no_news(tmp_path: Path) -> None:
     with Journal.open(tmp_path / "j") as journal:
-        before = journal.version()
+        assert journal.news() is None
         journal.record_pass(PassRecord(1.0, 2.0, "poll", "c" * 40, {"unchanged": 1}))
-        assert journal.version() == before
+        journal.record_setting("settled", "yes")
+        assert journal.news() == frozenset()
         journal.record_error("blog", "it is broken")
-        changed = journal.version()
-        assert changed != before
+        journal.record_verified(release("shop", "r1"), [applied(StageName.NGINX).as_applied()])
+        assert journal.news() == {"blog", "shop"}
         with Journal.open(tmp_path / "j") as other:
             other.record_error("blog", None)
-        assert journal.version() != changed
+        assert journal.news() is None
+        assert journal.news() == frozenset()
 
 
 def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:

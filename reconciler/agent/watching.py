@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,8 +68,10 @@ class Watcher:
     _paths: dict[Path, int] = field(default_factory=dict)
     _fixed: tuple[tuple[Place, str], ...] = ()
     _followed: frozenset[Path] = frozenset()
+    _places: Sequence[Place] | None = None
     _trees: dict[Path, tuple[Path, ...]] = field(default_factory=dict)
     _limit_told: bool = False
+    _lost: bool = False
     _lock: threading.RLock = field(default_factory=threading.RLock)
 
     def start(self, repositories: Iterable[Place], folders: Iterable[Place]) -> None:
@@ -81,15 +83,26 @@ class Watcher:
                 for folder in _folders(place):
                     self._add(folder, name)
 
-    def follow(self, places: Iterable[Place]) -> None:
-        """Watch the live releases, and no longer what was one; called after every pass."""
+    def follow(self, places: Sequence[Place]) -> None:
+        """Watch the live releases, and no longer what was one; called after every pass.
+
+        What is not watched because there is too much of it is told: then events do not tell everything.
+        """
+        if self._lost:
+            self._watch_again()
+        elif places is self._places and self.touched.tells_all:
+            return
+        self._places = places
         wanted: set[Path] = set()
         trees: dict[Path, tuple[Path, ...]] = {}
+        all_of_them = True
         for place in places:
             known = self._trees.get(place.path)
             trees[place.path] = known if known is not None else tuple(_folders(place))
             if len(wanted) < MOST_FOLDERS:
                 wanted.update(trees[place.path])
+            else:
+                all_of_them = False
         self._trees = trees
         with self._lock:
             gone = [path for path in self._followed - wanted if path in self._paths]
@@ -99,9 +112,11 @@ class Watcher:
             news = sorted(wanted - self._paths.keys())
             for path in news:
                 if not self._add(path, DRIFT):
+                    all_of_them = False
                     break
                 # what was written to it before the watch began was heard of by nobody
                 self.touched.add(path)
+        self.touched.tells_all = all_of_them
         if news:
             self.trigger(DRIFT)
 
@@ -145,6 +160,7 @@ class Watcher:
             place = self._watches.pop(wd, None)
             if place is not None and self._paths.get(place[0]) == wd:
                 del self._paths[place[0]]
+                self._lost = True
 
     def on_queue_overflow(self) -> None:
         """Events were lost: look at everything."""
@@ -153,6 +169,18 @@ class Watcher:
         self.trigger(DRIFT)
 
     # watches
+
+    def _watch_again(self) -> None:
+        """Watch the folders anew that were gone, and look at everything where one of those is that always stay."""
+        self._lost = False
+        with self._lock:
+            gone = [(folder, name) for place, name in self._fixed for folder in _folders(place)
+                    if folder not in self._paths]  # fmt: skip
+            for folder, name in gone:
+                self._add(folder, name)
+        if any(name == DRIFT for _, name in gone):
+            self.touched.add_everything()
+            self.trigger(DRIFT)
 
     def _add(self, path: Path, name: str) -> bool:
         """Watch one folder; ``False`` where the kernel allows no more."""

@@ -42,7 +42,7 @@ class Attempting:
             self.engine.observer,
             self.engine.reader.configuration.prune,
             journal,
-            journal.last_irreversible_hooks(),
+            journal.last_irreversible_hooks(app),
             journal.suspensions(),
             self.engine.surveying.drifting,
         )

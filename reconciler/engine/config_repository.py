@@ -49,6 +49,7 @@ class ConfigRepository:
     labels: Mapping[str, str]
     _files: dict[tuple[str, str], FileReading] = field(default_factory=dict)
     _manifests: tuple[str, ManifestSet] | None = None
+    _present: frozenset[tuple[str, str]] = frozenset()
 
     def commit(self, refs: RemoteRefs, revision: str | None) -> str:
         """The commit to deploy, or the one that ``revision`` names.
@@ -111,8 +112,43 @@ class ConfigRepository:
         """What all manifests at a commit say."""
         if self._manifests is not None and self._manifests[0] == commit:
             return self._manifests[1]
+        present = self._present_after(commit)
+        if present is None:
+            present = self._present_at(commit)
+        elif present == self._present and self._manifests is not None:
+            self._manifests = commit, self._manifests[1]
+            return self._manifests[1]
+        if len(present) > MANIFEST_FILES:
+            raise self._too_much(f"{len(present):,} manifests, and {MANIFEST_FILES:,} are the limit")
         from reconciler.model.manifest_reading import combine  # noqa: PLC0415  60 ms: a settled pass reads none
 
+        known = {name: reading for name, reading in self._files.items() if name in present}
+        self._files = known | self._read_files(sorted(present - known.keys()))
+        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port, labels=self.labels)
+        self._manifests, self._present = (commit, manifests), present
+        return manifests
+
+    def _present_after(self, commit: str) -> frozenset[tuple[str, str]] | None:
+        """The manifest files, as path and object id, by what moved since they were read; ``None``: look at all."""
+        folder = PurePosixPath(self.configuration.repository.path)
+        if self._manifests is None:
+            return None
+        moved = self.mirrors.moved(self.address, self._manifests[0], commit)
+        above = {str(place) for place in (folder, *folder.parents)}
+        if moved is None or any(
+            (entry := moved[path]) is None or entry.kind != "tree" for path in above & moved.keys()
+        ):
+            return None
+        inside = {path: entry for path, entry in moved.items() if folder in PurePosixPath(path).parents}
+        kept = {known for known in self._present if known[0] not in inside}
+        news = {
+            (path, entry.object_id)
+            for path, entry in inside.items()
+            if entry is not None and entry.kind == "blob" and path.endswith(MANIFEST_ENDINGS)
+        }
+        return frozenset(kept | news)
+
+    def _present_at(self, commit: str) -> frozenset[tuple[str, str]]:
         folder = self.configuration.repository.path
         if self.mirrors.trees(self.address, [(commit, folder)])[commit, folder] is None:
             # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
@@ -121,18 +157,11 @@ class ConfigRepository:
                 hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
             )
         entries = self.mirrors.entries(self.address, commit, folder)
-        present = {
+        return frozenset(
             (str(PurePosixPath(folder) / entry.path), entry.object_id)
             for entry in entries
             if entry.kind == "blob" and entry.path.endswith(MANIFEST_ENDINGS)
-        }
-        if len(present) > MANIFEST_FILES:
-            raise self._too_much(f"{len(present):,} manifests, and {MANIFEST_FILES:,} are the limit")
-        known = {name: reading for name, reading in self._files.items() if name in present}
-        self._files = known | self._read_files(sorted(present - known.keys()))
-        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port, labels=self.labels)
-        self._manifests = (commit, manifests)
-        return manifests
+        )
 
     def _read_files(self, files: list[tuple[str, str]]) -> dict[tuple[str, str], FileReading]:
         """What files, given as path and object id, say; one that is too large is not even fetched from the mirror."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from reconciler.model.manifest import Manifest
 from reconciler.model.stage import AppliedStage, DesiredStage, StageName, release_of
@@ -44,8 +45,15 @@ class DesiredApp:
         return {stage.stage: stage.digest for stage in self.stages}
 
 
+class MadeOutputs(Protocol):
+    """The digest of every output that was ever made, by the key of its inputs."""
+
+    def get(self, key: str, default: str, /) -> str:
+        """The digest, or ``default`` where no output was made from these inputs."""
+
+
 def resolve_stages(
-    facts: Facts, applied: Mapping[StageName, AppliedStage], outputs: Mapping[str, str]
+    facts: Facts, applied: Mapping[StageName, AppliedStage], outputs: MadeOutputs
 ) -> tuple[Facts, tuple[DesiredStage, ...]]:
     """Name the inputs of every stage, in order, and choose the digest of each.
 

@@ -92,7 +92,7 @@ def extra_files(layout: Layout, known: Iterable[str]) -> Iterator[Drift]:
 
 
 def stray_outputs(layout: Layout, journal: Journal) -> Iterator[Drift]:
-    """Folders and files of the store that no stage made; they are collected after the next pass with work."""
+    """Folders and files of the store that no stage made; the next collection that walks takes them away."""
     made = {output_of(stage, digest) for stage, digest in journal.made_outputs()}
     for stage in STORED:
         for name in _names(layout.store / stage):

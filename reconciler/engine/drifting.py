@@ -94,12 +94,13 @@ class Drifting:
     clock: Callable[[], float] = time.time
     _known: dict[str, dict[Path, DriftRecord]] = field(default_factory=dict)
 
-    def load(self) -> None:
-        """Read what is known; to be called when the journal has changed."""
+    def load(self, app: str | None = None) -> None:
+        """Read what is known, of all apps or of one; to be called when the journal has changed."""
         known: dict[str, dict[Path, DriftRecord]] = {}
-        for record in self.journal.drift():
+        for record in self.journal.drift(app):
             known.setdefault(record.app, {})[record.stage, record.path] = record
-        self._known = known
+        others = {} if app is None else {name: there for name, there in self._known.items() if name != app}
+        self._known = {**others, **known}
 
     @property
     def unsettled(self) -> bool:

@@ -16,11 +16,13 @@ from reconciler.engine.attempting import Attempting
 from reconciler.engine.drifting import Drifting
 from reconciler.engine.housekeeping import Housekeeping
 from reconciler.engine.progress import Progress, Silence
+from reconciler.engine.recalling import Made, Recalling
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.settled import Settling, settled_by
+from reconciler.engine.standing import Standing
 from reconciler.engine.surveying import Place, Surveying
 from reconciler.engine.work import Work
-from reconciler.host.journal import AppRecord, HookRecord, Journal, PassRecord, SuspensionRecord
+from reconciler.host.journal import Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
 from reconciler.model.errors import HistoryRewritten, ReconcilerError
@@ -41,7 +43,8 @@ UNDER_WAY = "applying"
 class _Look:
     """What a look found; without ``desired`` nothing moved since all was settled, or git could not be read.
 
-    ``whole``: it is about every app. ``final``: the results are how the apps stand after all work.
+    ``whole``: it is about every app. ``final``: the results are how the apps stand after all work. ``looked_at`` are
+    the apps of which more than what was known was asked; ``None``: all of them, and what belongs to nobody.
     """
 
     started: float
@@ -51,6 +54,7 @@ class _Look:
     desired: Desired | None = None
     whole: bool = True
     final: bool = False
+    looked_at: frozenset[str] | None = None
 
 
 @dataclass(slots=True)
@@ -66,17 +70,17 @@ class Engine:
     work: Work = field(init=False)
     _settling: Settling = field(init=False)
     _housekeeping: Housekeeping = field(init=False)
-    _applied: AppliedApps | None = None
-    _outputs: dict[str, str] = field(default_factory=dict)
-    _records: dict[str, AppRecord] = field(default_factory=dict)
-    _irreversible: dict[str, HookRecord] = field(default_factory=dict)
-    _suspensions: dict[str, SuspensionRecord] = field(default_factory=dict)
-    _journal_version: tuple[int, int] = (-1, -1)
-    _places: tuple[AppliedApps | None, list[Place]] | None = None
+    _recalling: Recalling = field(init=False)
+    _standing: Standing = field(init=False)
+    _made: Made = field(init=False)
+    _remembered: Desired | None = None
 
     def __post_init__(self) -> None:
         self.observer = Observer(self.host.layout)
         self.surveying = Surveying(self.observer, Drifting(self.journal))
+        self._recalling = Recalling(self.journal, self.surveying.drifting)
+        self._standing = Standing(self.surveying.touched)
+        self._made = Made(self.journal)
         self.work = Work(Attempting(self))
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
         self._housekeeping = Housekeeping(self.host, self.journal, self.reader.configuration, self.observer)
@@ -84,9 +88,9 @@ class Engine:
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:
         """What a pass would do and why; changes nothing that serves or that is recorded."""
         started = time.monotonic()
-        self._load()
+        self._recalling.load()
         self.surveying.scan(self._known)
-        desired = self.reader.read(self._known, self._outputs, revision)
+        desired = self.reader.read(self._known, self._made, revision)
         results = self._planning(desired).plan(app)
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
 
@@ -118,16 +122,18 @@ class Engine:
         def busy() -> frozenset[str]:
             return self.work.touched_since(marks)
 
-        self._load()
-        drift = self.surveying.begin(trigger, self._known, busy)
+        known = self._recalling
+        known.load()
+        stands = self._standing.begin(trigger)
+        drift = self.surveying.begin(trigger, self._known, busy, self._standing.forget)
         ahead: Polled = {}
-        quiet = not (self._housekeeping.due or self._suspensions or self.surveying.drifting.unsettled)
+        quiet = not (self._housekeeping.due or known.suspensions or self.surveying.drifting.unsettled)
         if app is None and self.reader.fresh and quiet:
-            ahead, settled = self._settling.look(self._known, self._records, self.observer)
+            ahead, settled = self._settling.look(self._known, known.records, self.observer)
             if settled is not None:
                 return _Look(started, began, marks, PassResult(*settled, drift=drift))
         try:
-            desired = self.reader.read(self._known, self._outputs, ahead=ahead)
+            desired = self.reader.read(self._known, self._made, ahead=ahead)
         except ReconcilerError as error:
             # nothing is known, so nothing is done
             if isinstance(error, HistoryRewritten):
@@ -135,16 +141,19 @@ class Engine:
             last = self.journal.last_pass()
             revision = last.revision if last is not None else ""
             return _Look(started, began, marks, PassResult(revision, (), error=error, drift=drift))
-        results = tuple(self._planning(desired).plan(app, alone=True))
-        drift += self.surveying.note(results, desired, self._known, busy)
+        planning = self._planning(desired, marks)
+        results = tuple(planning.plan(app, alone=True))
+        looked_at = frozenset(planning.looked_at) if stands else None
+        drift += self.surveying.note(results, desired, self._known, busy, looked_at)
         result = PassResult(desired.revision, results, desired.problems, drift=drift)
-        return _Look(started, began, marks, result, desired, whole=app is None)
+        return _Look(started, began, marks, result, desired, whole=app is None, looked_at=looked_at)
 
     def _submit(self, look: _Look, desired: Desired, trigger: str) -> bool:
         """Hand over what there is to do; returns whether there is anything."""
         working = any(_has_work(result) for result in look.result.apps)
         if working:
             self._settling.remember(None)
+            self._remembered = None
         asked = {
             result.app: frozenset(desired.apps[result.app].manifest.spec.build.system_packages)
             for result in look.result.apps
@@ -163,23 +172,31 @@ class Engine:
         if desired is not None:
             touched = self.work.touched_since(look.marks)
             busy = frozenset(self.work.running()) if look.final else touched
-            problems += self._housekeeping.sweep(self._known, result.apps, desired, busy=busy)
+            looked_at = result.apps
+            if look.looked_at is not None:
+                looked_at = tuple(app for app in result.apps if app.app in look.looked_at)
+            everywhere = look.looked_at is None
+            problems += self._housekeeping.sweep(self._known, looked_at, desired, busy=busy, everywhere=everywhere)
             if look.whole:
-                self._remember(desired, result.apps, final=look.final or not touched)
+                self._remember(look, desired, result.apps, final=look.final or not touched)
             asked = COLLECT in trigger.split("+")
-            collected = self._housekeeping.collect(desired, self.work, asked=asked)
+            collected = self._housekeeping.collect(desired, self.work, asked=asked, everywhere=everywhere)
             problems += collected.problems
             result = replace(result, notes=collected.notes)
-            self._housekeeping.remember_errors(result.apps, self._records, busy)
+            self._housekeeping.remember_errors(looked_at, self._recalling.records, busy)
         problems = (*result.problems, *problems, *self._housekeeping.problems)
         return self._finish(look, trigger, replace(result, problems=problems))
 
-    def _remember(self, desired: Desired, results: tuple[AppResult, ...], *, final: bool) -> None:
+    def _remember(self, look: _Look, desired: Desired, results: tuple[AppResult, ...], *, final: bool) -> None:
+        if desired is self._remembered and look.looked_at == frozenset():
+            return
         self.reader.repository.remember(desired.revision)
-        self._housekeeping.forget_unasked(desired, self._records, {*self._known, *self._suspensions})
+        known = self._recalling
+        self._housekeeping.forget_unasked(desired, known.records, {*self._known, *known.suspensions})
         if final and self.work.at_rest:
             branch = self.reader.configuration.repository.branch
             self._settling.remember(settled_by(desired, results, branch))
+            self._remembered = desired
 
     def _finish(self, look: _Look, trigger: str, result: PassResult) -> PassResult:
         sentences = str(result.error) if result.error is not None else "; ".join(result.problems) or None
@@ -191,42 +208,32 @@ class Engine:
 
     def watched(self) -> list[Place]:
         """The folders of the releases that serve now in which a change is worth a look at once."""
-        self._load()
-        if self._places is None or self._places[0] is not self._applied:
-            self._places = (self._applied, self.surveying.places(self._known))
-        return self._places[1]
+        self._recalling.load()
+        return self.surveying.places(self._known)
 
     # loading and planning
 
     @property
     def _known(self) -> AppliedApps:
-        return self._applied if self._applied is not None else {}
+        return self._recalling.applied
 
-    def _load(self) -> None:
-        """Read what was applied; only when something was written since the last time."""
-        version = self.journal.version()
-        if self._applied is None or version != self._journal_version:
-            self._applied, self._outputs = self.journal.applied(), self.journal.outputs()
-            self._records = self.journal.apps()
-            self._irreversible = self.journal.last_irreversible_hooks()
-            self._suspensions = self.journal.suspensions()
-            self.surveying.drifting.load()
-            self._journal_version = version
-
-    def _planning(self, desired: Desired) -> Planning:
+    def _planning(self, desired: Desired, marks: Mapping[str, int] | None = None) -> Planning:
+        """With ``marks``, those with which a look began, what was found of apps before may stand."""
         from reconciler.engine.planning import Planning  # noqa: PLC0415  a pass that finds all settled plans nothing
 
-        prune = self.reader.configuration.prune
+        known = self._recalling
         return Planning(
             desired,
             self._known,
-            self._records,
+            known.records,
             self.observer,
-            prune,
+            self.reader.configuration.prune,
             self.journal,
-            self._irreversible,
-            self._suspensions,
+            known.irreversible,
+            known.suspensions,
             self.surveying.drifting,
+            None if marks is None else self._standing,
+            marks or {},
         )
 
 

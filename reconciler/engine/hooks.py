@@ -54,7 +54,7 @@ class Hooks:
 
     def crossed_by(self, release: str | None) -> HookRecord | None:
         """The irreversible hook that began since ``release`` was last verified; ``None``: the way back is open."""
-        last = self.journal.last_irreversible_hooks().get(self.app.name)
+        last = self.journal.last_irreversible_hooks(self.app.name).get(self.app.name)
         if release is None or last is None:
             return None
         return last if crosses(self.journal, self.app.name, release, last) else None
@@ -62,7 +62,9 @@ class Hooks:
     @property
     def irreversible(self) -> HookRecord | None:
         """The last irreversible hook that began for this very release before it was ever verified."""
-        last = None if self.verified_before else self.journal.last_irreversible_hooks().get(self.app.name)
+        last = (
+            None if self.verified_before else self.journal.last_irreversible_hooks(self.app.name).get(self.app.name)
+        )
         return last if last is not None and last.release == self.app.release else None
 
     @property

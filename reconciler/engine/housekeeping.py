@@ -18,6 +18,7 @@ from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
     from reconciler.engine.planning import AppliedApps
     from reconciler.engine.reading import Desired
     from reconciler.engine.work import Work
@@ -39,7 +40,7 @@ class Housekeeping:
     observer: Observer
     _collecting: Collecting = field(init=False)
     _rotating: Rotating = field(init=False)
-    _collected_after: int = 0
+    _ended: list[tuple[str, DesiredApp | None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._rotating = Rotating(self.host.layout.logs)
@@ -70,26 +71,42 @@ class Housekeeping:
         return tuple(problems)
 
     def sweep(
-        self, applied: AppliedApps, results: Iterable[AppResult], desired: Desired, *, busy: Collection[str]
+        self,
+        applied: AppliedApps,
+        results: Iterable[AppResult],
+        desired: Desired,
+        *,
+        busy: Collection[str],
+        everywhere: bool = True,
     ) -> tuple[str, ...]:
-        """End what an agent that was killed left running; apps that are ``busy`` are left alone."""
+        """End what an agent that was killed left running; apps that are ``busy`` are left alone.
+
+        What belongs to no app of ``results`` is looked for ``everywhere``, or not at all.
+        """
         from reconciler.engine.sweeping import sweep  # noqa: PLC0415  a pass that finds all settled sweeps nothing
 
         settled = [result.app for result in results if result.outcome in AT_REST and result.app not in busy]
-        return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy)
+        if not everywhere and not settled:
+            return ()
+        return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy, everywhere=everywhere)
 
-    def collect(self, desired: Desired, work: Work, *, asked: bool = False) -> Collected:
-        """Remove what is not needed any more: after work, when the limits changed, and when it is ``asked`` for."""
-        ended = work.ended
+    def collect(self, desired: Desired, work: Work, *, asked: bool = False, everywhere: bool = True) -> Collected:
+        """Remove what is not needed any more: after work, when the limits changed, and when it is ``asked`` for.
+
+        After work it is enough to look at what the work left behind, where not ``everywhere`` was looked anyway.
+        """
+        self._ended += work.take_ended()
         if asked:
             self.journal.forget_passes(PASSES_KEPT)
-        elif ended == self._collected_after and not self._collecting.due:
+        elif not self._ended and not self._collecting.due:
             return Collected()
-        self._collected_after = ended
         under_way = [attempt.app for attempt in work.running().values() if attempt.app is not None]
+        ended, self._ended = self._ended, []
         try:
             self.observer.contents.save()
-            return self._collecting.collect(desired, under_way)
+            if asked or everywhere or self._collecting.due:
+                return self._collecting.collect(desired, under_way)
+            return self._collecting.collect_after(ended, desired, under_way)
         except OSError as error:
             return Collected(problems=(f"what is not needed any more could not be removed: {error}",))
 

@@ -24,15 +24,16 @@ def hold_back(
     decided: dict[str, AppResult] = {}
 
     def decide(name: str) -> AppResult:
+        result = planned[name]
+        if result.outcome is not Outcome.CHANGED:
+            return result
         if name not in decided:
-            result = planned[name]
             # a circle never gets here, and must not hang the agent if it does
             decided[name] = replace(result, outcome=Outcome.WAITING, note="the apps wait for each other")
-            if alone not in (None, name) and result.outcome is Outcome.CHANGED:
+            if alone not in (None, name):
                 decided[name] = replace(result, outcome=Outcome.WAITING, note=f"this pass is about {alone} only")
                 return decided[name]
-            wanted = dependencies.get(name, ()) if result.outcome is Outcome.CHANGED else ()
-            others = {on: decide(on) if on in planned else None for on in wanted}
+            others = {on: decide(on) if on in planned else None for on in dependencies.get(name, ())}
             decided[name] = after_others(result, others)
         return decided[name]
 

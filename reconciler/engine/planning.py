@@ -14,6 +14,7 @@ from reconciler.engine.ordering import hold_back
 from reconciler.engine.pruning import refusal, removable
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
+from reconciler.engine.standing import Basis, Standing
 from reconciler.host import reporting
 from reconciler.host.app_commands import shown_command
 from reconciler.host.journal import AppRecord, HookRecord, Journal, SuspensionRecord
@@ -36,7 +37,9 @@ SUSPENDED_BY_MANIFEST = "spec.suspend is true"
 class Planning:
     """What is known when a pass begins to plan.
 
-    ``irreversible`` has the last irreversible hook of apps with one, ``suspensions`` those by operators.
+    ``irreversible`` has the last irreversible hook of apps with one, ``suspensions`` those by operators. Where
+    something is ``standing``, only the other apps are looked at, which are ``looked_at`` then; ``marks`` say how
+    often each app was worked on before.
     """
 
     desired: Desired
@@ -48,6 +51,9 @@ class Planning:
     irreversible: Mapping[str, HookRecord] = field(default_factory=dict)
     suspensions: Mapping[str, SuspensionRecord] = field(default_factory=dict)
     drifting: Drifting | None = None
+    standing: Standing | None = None
+    marks: Mapping[str, int] = field(default_factory=dict)
+    looked_at: set[str] = field(default_factory=set)
 
     def plan(self, only: str | None, *, alone: bool = False) -> list[AppResult]:
         """The result of every app as planned, in the order of names; ``only`` leaves the others out.
@@ -58,14 +64,44 @@ class Planning:
         if only is not None and only not in {*self.desired.apps, *self.desired.held, *gone}:
             known = ", ".join(sorted({*self.desired.apps, *self.desired.held})) or "none"
             raise UsageError(f"there is no app {only} on this host", hint=f"the apps are: {known}")
-        results = [self.plan_app(app) for app in self.desired.apps.values()]
+        results = self._planned()
         results += [AppResult(app, Outcome.FAILED, AppPlan(app), error=e) for app, e in self.desired.held.items()]
         results += self._removals(gone)
-        dependencies = {app.name: app.manifest.spec.depends_on for app in self.desired.apps.values()}
+        self.looked_at.update(self.desired.held, gone)
+        dependencies = {name: app.manifest.spec.depends_on for name, app in self.desired.apps.items()}
         results = hold_back(results, dependencies, alone=only if alone else None)
         for result in results:
-            reporting.debug("app_planned", **_told(result))
+            if self.standing is None or result.app in self.looked_at:
+                reporting.debug("app_planned", **_told(result))
         return sorted((r for r in results if only in (None, r.app)), key=lambda result: result.app)
+
+    def _planned(self) -> list[AppResult]:
+        """Every app that git asks for: as it was found before, where that stands."""
+        if self.standing is None:
+            return [self.plan_app(app) for app in self.desired.apps.values()]
+        results: list[AppResult] = []
+        planned: dict[str, tuple[Basis, AppResult]] = {}
+        for name, app in self.desired.apps.items():
+            basis = self._basis(name, app)
+            result = self.standing.result(name, app.commit, basis)
+            if result is None:
+                result = self.plan_app(app)
+                planned[name] = basis, result
+            results.append(result)
+        self.looked_at.update(planned)
+        self.standing.remember(planned)
+        # no file event tells of a package
+        self.standing.forget(
+            name for name, app in self.desired.apps.items() if app.manifest.spec.build.system_packages
+        )
+        self.standing.keep_only(self.desired.apps)
+        return results
+
+    def _basis(self, name: str, app: DesiredApp) -> Basis:
+        return (
+            self.marks.get(name, 0), app.stages, app.manifest, self.applied.get(name), self.records.get(name),
+            self.irreversible.get(name), self.suspensions.get(name),
+        )  # fmt: skip
 
     def plan_app(self, app: DesiredApp) -> AppResult:
         """One app that git asks for."""

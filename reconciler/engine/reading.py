@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from reconciler.engine.config_repository import Accepted, ConfigRepository, held_apps
-from reconciler.engine.desired import DesiredApp, resolve_stages
+from reconciler.engine.desired import DesiredApp, MadeOutputs, resolve_stages
 from reconciler.engine.git_source import GitSource
 from reconciler.engine.polling import Polled, fetch, poll, refs_of
 from reconciler.engine.secret_values import SecretValues
@@ -48,6 +49,22 @@ class _Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class _Basis:
+    """What desired state was read from: the last two are objects that never change."""
+
+    commit: str
+    revision: str | None
+    polled: Polled
+    manifests: object
+    applied: object
+
+    def is_same(self, other: _Basis) -> bool:
+        """Whether both lead to the same desired state."""
+        same = self.manifests is other.manifests and self.applied is other.applied
+        return same and (self.commit, self.revision, self.polled) == (other.commit, other.revision, other.polled)
+
+
+@dataclass(frozen=True, slots=True)
 class Places:
     """Files of the host that agent.yaml names."""
 
@@ -70,6 +87,7 @@ class Reader:
     trust: Trust = field(init=False)
     _resolved: dict[str, _Resolved] = field(default_factory=dict)
     _addresses: frozenset[str] = frozenset()
+    _last: tuple[_Basis, Desired] | None = None
 
     def __post_init__(self) -> None:
         self.repository = ConfigRepository(
@@ -86,7 +104,7 @@ class Reader:
     def read(
         self,
         applied: Mapping[str, Mapping[StageName, AppliedStage]],
-        outputs: Mapping[str, str],
+        outputs: MadeOutputs,
         revision: str | None = None,
         *,
         ahead: Polled | None = None,
@@ -111,13 +129,20 @@ class Reader:
         addresses = {self._address(manifest) for manifest in placed}
         polled |= fetch(mirrors, poll(mirrors, addresses - polled.keys()))
         self._addresses = frozenset(addresses - {self.config_address})
+        basis = _Basis(commit, revision, {address: polled[address] for address in addresses}, manifests, applied)
+        if self._last is not None and self._last[0].is_same(basis):
+            return self._last[1]
         held: dict[str, ReconcilerError] = {
             app: ManifestError(tuple(problems), hint=MANIFEST_HINT)
             for app, problems in held_apps(manifests, applied).items()
         }
         apps, failed = self._resolve_all(placed, polled, commit, revision, applied, outputs)
         problems = tuple(str(problem) for problem in manifests.problems)
-        return Desired(commit, apps, held | failed, problems, self.repository.unreadable)
+        desired = Desired(commit, apps, held | failed, problems, self.repository.unreadable)
+        # an error may pass by itself, and a list of signers change
+        lasts = not failed and not any(manifest.spec.source.allowed_signers for manifest in placed)
+        self._last = (basis, desired) if lasts else None
+        return desired
 
     def accept(self, revision: str) -> Accepted:
         """Accept that the branch of the config repository was rewritten, and is at ``revision`` now."""
@@ -135,7 +160,7 @@ class Reader:
         config_commit: str,
         revision: str | None,
         applied: Mapping[str, Mapping[StageName, AppliedStage]],
-        outputs: Mapping[str, str],
+        outputs: MadeOutputs,
     ) -> tuple[dict[str, DesiredApp], dict[str, ReconcilerError]]:
         failed: dict[str, ReconcilerError] = {}
         commits: dict[str, str] = {}
@@ -196,11 +221,18 @@ class Reader:
         wanted: dict[str, list[Manifest]] = {}
         for manifest in manifests:
             known = self._resolved.get(manifest.name)
-            if known is not None and known.app.manifest == manifest and known.app.commit == commits[manifest.name]:
+            same = known is not None and (known.app.manifest is manifest or known.app.manifest == manifest)
+            if known is not None and same and known.app.commit == commits[manifest.name]:
                 found[manifest.name] = known.app.facts.source.tree
             else:
                 wanted.setdefault(self._address(manifest), []).append(manifest)
         for address, group in wanted.items():
+            kept = self._trees_kept(address, group, commits)
+            found |= kept
+            wanted[address] = [manifest for manifest in group if manifest.name not in kept]
+        for address, group in wanted.items():
+            if not group:
+                continue
             places = {m.name: (commits[m.name], m.spec.source.directory) for m in group}
             trees = self.host.mirrors.trees(address, list(set(places.values())))
             for name, place in places.items():
@@ -214,6 +246,39 @@ class Reader:
                     found[name] = tree
         return found
 
+    def _trees_kept(self, address: str, group: list[Manifest], commits: Mapping[str, str]) -> dict[str, str]:
+        """The trees of apps whose commit moved, as far as what moved between the two commits says them.
+
+        In a repository of many apps a commit touches one folder; to ask for the folders of all of them would cost
+        more than everything else.
+        """
+        steps: dict[tuple[str, str], list[tuple[Manifest, str]]] = {}
+        for manifest in group:
+            known, source = self._resolved.get(manifest.name), manifest.spec.source
+            # git does not list the root among what moved
+            folder = posixpath.normpath(source.directory) != "."
+            if known is not None and folder and known.app.manifest.spec.source == source:
+                step = known.app.commit, commits[manifest.name]
+                steps.setdefault(step, []).append((manifest, known.app.facts.source.tree))
+        # what moved for the manifests is read already; another step is worth a process where it serves many
+        (older, commit), apps = max(steps.items(), key=lambda item: len(item[1]), default=(("", ""), []))
+        if not apps or (len(apps) == 1 and address != self.config_address):
+            return {}
+        moved = self.host.mirrors.moved(address, older, commit)
+        if moved is None:
+            return {}
+        found: dict[str, str] = {}
+        places: dict[tuple[str, str], str] = {}
+        for manifest, tree in apps:
+            directory = manifest.spec.source.directory
+            path = posixpath.normpath(directory)
+            if path not in moved:
+                found[manifest.name] = tree
+            elif (entry := moved[path]) is not None and entry.kind == "tree":
+                found[manifest.name] = places[commit, directory] = entry.object_id
+        self.host.mirrors.note_trees(address, places)
+        return found
+
     def _resolve(
         self,
         manifest: Manifest,
@@ -221,7 +286,7 @@ class Reader:
         tree: str,
         config_commit: str,
         applied: Mapping[StageName, AppliedStage],
-        outputs: Mapping[str, str],
+        outputs: MadeOutputs,
     ) -> DesiredApp:
         # a site template lives in the config repository, so that its commit counts for apps that have one
         template_commit = config_commit if manifest.spec.nginx.template else ""

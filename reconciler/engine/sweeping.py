@@ -35,24 +35,28 @@ def sweep(
     prune: Prune,
     *,
     busy: Collection[str] = (),
+    everywhere: bool = True,
 ) -> tuple[str, ...]:
     """End candidates and draining releases of apps that are ``settled``, and apps that nobody knows.
 
     Apps that are ``busy`` are being worked on, and are left alone. An app whose traffic is not with the applied
     release, such as behind an irreversible hook, is left as it is. Apps that nobody knows are under the prune limit
-    like any other: after a lost journal, every app is one of them until it has been adopted. Returns a sentence for
-    what could not be done.
+    like any other: after a lost journal, every app is one of them until it has been adopted. They, and the sockets of
+    vassals that were killed, are looked for ``everywhere``, or not at all. Returns a sentence for what could not be
+    done.
     """
     serving = {
         app: vassal_of(app, applied[app][StageName.VASSAL])
         for app in settled
         if app in applied and public_release(host.layout, app) == release_of(applied[app][StageName.VASSAL].digest)
     }
-    known = {*desired.apps, *desired.held, *applied, *busy}
     try:
         for app in left_over(host.layout, serving):
             retire_all_but(host, app, serving[app], REMOVAL_DRAIN_SECONDS)
+        if not everywhere:
+            return ()
         remove_dead_sockets(host.layout, busy)
+        known = {*desired.apps, *desired.held, *applied, *busy}
         unknown = strays(host.layout, known)
         why_not = refusal(unknown, len(known) + len(unknown), prune, unreadable=desired.unreadable)
         if why_not is not None:

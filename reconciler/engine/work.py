@@ -18,6 +18,7 @@ from reconciler.model.errors import Retry
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import DesiredApp
     from reconciler.engine.reading import Desired
 
 FIRST_RETRY_SECONDS = 5.0
@@ -53,7 +54,7 @@ class Work:
     _results: dict[str, AppResult] = field(default_factory=dict)
     _back_off: dict[str, _BackOff] = field(default_factory=dict)
     _touched: Counter[str] = field(default_factory=Counter)
-    _ended: int = 0
+    _ended: list[tuple[str, DesiredApp | None]] = field(default_factory=list)
     _going_on: bool = False
     _closed: bool = False
     _interrupted: bool = False
@@ -72,10 +73,11 @@ class Work:
                 self._running
             )
 
-    @property
-    def ended(self) -> int:
-        """How many attempts have ended."""
-        return self._ended
+    def take_ended(self) -> tuple[tuple[str, DesiredApp | None], ...]:
+        """The attempts that have ended since this was asked last: the app's name, and what was deployed of it."""
+        with self._changed:
+            taken, self._ended = tuple(self._ended), []
+            return taken
 
     @property
     def at_rest(self) -> bool:
@@ -231,7 +233,7 @@ class Work:
         with self._changed:
             del self._running[app]
             self._touched[app] += 1
-            self._ended += 1
+            self._ended.append((app, attempt.app))
             if result is not None:
                 self._results[app] = result
                 self._learn(attempt, result)

@@ -196,11 +196,16 @@ class Contents:
             total -= dropped.size
 
     def _path(self, output: Output) -> Path:
-        return self.layout.indexes / self._name(output)
+        return _index_of(self.layout, output)
 
-    @staticmethod
-    def _name(output: Output) -> str:
-        return f"{output[0].value}-{output[1]}"
+
+def _index_of(layout: Layout, output: Output) -> Path:
+    return layout.indexes / f"{output[0].value}-{output[1]}"
+
+
+def forget_index(layout: Layout, output: tuple[StageName, str]) -> None:
+    """Remove the index of an output, given as stage and digest, that goes."""
+    _index_of(layout, output_of(*output)).unlink(missing_ok=True)
 
 
 def forget_indexes(layout: Layout) -> None:

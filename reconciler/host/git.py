@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from reconciler.host import git_history, git_mirror, reporting
+from reconciler.host import git_differences, git_history, git_mirror, reporting
 from reconciler.host.git_addresses import Address, masked, parse_address
 from reconciler.host.git_checkout import Checkout, CheckoutLimits, Origin
 from reconciler.host.git_commands import network
+from reconciler.host.git_differences import Moved
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
 from reconciler.host.git_memory import ObjectMemory
 from reconciler.host.git_objects import (
@@ -81,6 +82,8 @@ class Mirrors:
         self._objects = ObjectMemory()
         # what a revision meant among refs that are still the same object: many apps share both
         self._selected: dict[tuple[str, str], tuple[Mapping[str, str], Selected | None]] = {}
+        # the last two commits that were compared in a mirror, and what differs
+        self._moves: dict[str, tuple[tuple[str, str], Moved | None]] = {}
 
     def close(self) -> None:
         """Forget what is remembered; no call leaves a process or an open file behind."""
@@ -88,6 +91,7 @@ class Mirrors:
         self._commits.clear()
         self._objects.clear()
         self._selected.clear()
+        self._moves.clear()
 
     def poll(self, address: str, *, timeout: float = POLL_SECONDS) -> RemoteRefs:
         """Ask the server for its refs, with one ``git ls-remote`` and no write; raises
@@ -180,6 +184,21 @@ class Mirrors:
         }
         self._objects.expect(parsed.mirror_name, (tree for tree in trees.values() if tree is not None))
         return trees
+
+    def moved(self, address: str, older: str, newer: str) -> Moved | None:
+        """What differs between two commits, as :func:`~reconciler.host.git_differences.moved` says; read once."""
+        parsed = parse_address(address)
+        pair = _checked(older), _checked(newer)
+        known = self._moves.get(parsed.mirror_name)
+        if known is None or known[0] != pair:
+            known = pair, self.read(parsed, lambda mirror: git_differences.moved(mirror, *pair))
+            self._moves[parsed.mirror_name] = known
+        return known[1]
+
+    def note_trees(self, address: str, trees: Mapping[tuple[str, str], str]) -> None:
+        """Take up the tree ids of (commit, folder) pairs that were found out otherwise than by :meth:`trees`."""
+        names = {tree_name(commit, directory): tree for (commit, directory), tree in trees.items()}
+        self._objects.note_trees(parse_address(address).mirror_name, names)
 
     def listing(self, address: str, tree: str) -> Mapping[str, TreeEntry]:
         """The own entries of a tree, by name; empty when the mirror has no such tree.

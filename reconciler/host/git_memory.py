@@ -47,6 +47,12 @@ class ObjectMemory:
             _remember(self._headers, fresh, HEADERS_REMEMBERED)
         return [known[name] for name in names]
 
+    def note_trees(self, mirror: str, trees: Mapping[str, str]) -> None:
+        """Take up what is known of trees from elsewhere: their ids, by the names that they are asked by."""
+        known = {(mirror, name): ObjectHeader(tree, "tree", 0) for name, tree in trees.items()}
+        _remember(self._headers, known, HEADERS_REMEMBERED)
+        self.expect(mirror, trees.values())
+
     def expect(self, mirror: str, trees: Iterable[str]) -> None:
         """Say which trees are likely to be looked into next: they are read together with the first that is."""
         self._expected.setdefault(mirror, []).extend(trees)

@@ -105,6 +105,11 @@ def read_trees(mirror: Path, object_ids: Sequence[str]) -> dict[str, dict[str, T
     return {tree: _own_entries(tree, raw) for tree, raw in _read_objects(mirror, object_ids, "tree").items()}
 
 
+def kind_of(mode: bytes) -> Kind:
+    """What an entry with this mode is, with or without the zero that git writes before a folder's."""
+    return _KINDS.get(mode.lstrip(b"0"), "blob")
+
+
 def _own_entries(tree: str, raw: bytes) -> dict[str, TreeEntry]:
     """The entries of a tree object: a mode, a space, a name, a NUL and the bytes of an id, and so on."""
     digits, position = len(tree), 0
@@ -113,7 +118,7 @@ def _own_entries(tree: str, raw: bytes) -> dict[str, TreeEntry]:
         end = raw.index(b"\0", position)
         mode, _, name = raw[position:end].partition(b" ")
         position = end + 1 + digits // 2
-        path, kind = os.fsdecode(name), _KINDS.get(mode, "blob")
+        path, kind = os.fsdecode(name), kind_of(mode)
         entries[path] = TreeEntry(path, mode.decode().zfill(6), kind, raw[end + 1 : position].hex())
     return entries
 

@@ -10,9 +10,14 @@ MOST_PATHS = 2_000
 
 
 class Touched:
-    """Paths that somebody wrote to; safe between threads."""
+    """Paths that somebody wrote to; safe between threads.
+
+    ``tells_all`` is for the watcher to say: every file of a release that serves is watched, and its site, vassal and
+    link. Without a watcher nothing is told.
+    """
 
     def __init__(self) -> None:
+        self.tells_all = False
         self._paths: set[Path] = set()
         self._lock = threading.Lock()
         self._everything = False

@@ -25,6 +25,12 @@ class AppliedTable(JournalConnection):
         rows = self._rows("SELECT stage, digest, key, content FROM applied WHERE app = ?", (app,))
         return {known.stage: known for known in (_applied_stage(*row) for row in rows)}
 
+    def output(self, key: str) -> str | None:
+        """The digest of the output that was made for the key of its inputs; ``None`` when none was."""
+        return next(
+            (str(digest) for (digest,) in self._rows("SELECT digest FROM outputs WHERE key = ?", (key,))), None
+        )
+
     def outputs(self) -> dict[str, str]:
         """The digest of every output that was ever made, by the key of its inputs."""
         return dict(self._rows("SELECT key, digest FROM outputs"))
@@ -37,6 +43,12 @@ class AppliedTable(JournalConnection):
         """Stage and digest of every output that was made or applied and is not forgotten."""
         made = self._rows("SELECT stage, digest FROM outputs UNION SELECT stage, digest FROM applied")
         return {(StageName(stage), digest) for stage, digest in made}
+
+    def forget_these_outputs(self, gone: Collection[tuple[StageName, str]]) -> None:
+        """Drop what is remembered of outputs, given as stage and digest."""
+        self._write(
+            [("DELETE FROM outputs WHERE stage = ? AND digest = ?", (stage, digest)) for stage, digest in gone]
+        )
 
     def forget_outputs(self, kept: Collection[tuple[StageName, str]]) -> int:
         """Drop what is remembered of outputs that are not among ``kept`` (stage and digest); returns how many."""

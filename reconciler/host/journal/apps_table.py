@@ -59,7 +59,7 @@ class AppsTable(JournalConnection):
         statements.append(forget_other_stages(release.app, applied))
         statements += [replace_applied(release.app, stage) for stage in applied]
         statements += [insert_event(event) for event in events]
-        self._write(statements)
+        self._write(statements, of=[release.app])
 
     def record_failed(self, release: ReleaseRecord, key: str | None, events: Sequence[EventRecord] = ()) -> None:
         """Record a failed attempt; with ``key`` the same desired state is quarantined."""
@@ -70,23 +70,23 @@ class AppsTable(JournalConnection):
         statements = [upsert(release.app, **known), *(insert_event(event) for event in events)]
         if release.release:
             statements.append(insert_release(release))
-        self._write(statements)
+        self._write(statements, of=[release.app])
 
     def record_superseded(self, release: ReleaseRecord, event: EventRecord) -> None:
         """Record an attempt that was given up for a newer one; what is known of the app stays."""
-        self._write([insert_release(release), insert_event(event)])
+        self._write([insert_release(release), insert_event(event)], of=[release.app])
 
     def record_error(self, app: str, error: str | None) -> None:
         """Remember an app's last error, or that it is over."""
-        self._write([upsert(app, last_error=error)])
+        self._write([upsert(app, last_error=error)], of=[app])
 
     def record_suspended(self, app: str, reason: str | None) -> None:
         """Remember why an app is suspended, or that it no longer is."""
-        self._write([upsert(app, suspended_reason=reason)])
+        self._write([upsert(app, suspended_reason=reason)], of=[app])
 
     def record_waiting(self, app: str, reason: str | None) -> None:
         """Remember what an app waits for, or that it no longer does."""
-        self._write([upsert(app, waiting_reason=reason)])
+        self._write([upsert(app, waiting_reason=reason)], of=[app])
 
     def record_removed(self, app: str, event: EventRecord) -> None:
         """Forget what was applied for an app that was removed; its history stays."""
@@ -96,19 +96,20 @@ class AppsTable(JournalConnection):
                 ("DELETE FROM apps WHERE app = ?", (app,)),
                 ("DELETE FROM drift WHERE app = ?", (app,)),
                 insert_event(event),
-            ]
+            ],
+            of=[app],
         )
 
     def forget(self, app: str) -> int:
         """Drop everything that is remembered of an app; returns how many attempts to deploy it that were."""
         attempts = next(self._rows("SELECT count(*) FROM releases WHERE app = ?", (app,)))[0]
         tables = self._rows("SELECT t.name FROM sqlite_schema t, pragma_table_info(t.name) c WHERE c.name = 'app'")
-        self._write([(f"DELETE FROM {table} WHERE app = ?", (app,)) for (table,) in tables])  # noqa: S608
+        self._write([(f"DELETE FROM {table} WHERE app = ?", (app,)) for (table,) in tables], of=[app])  # noqa: S608
         return int(attempts)
 
     def release_quarantine(self, app: str) -> bool:
         """Let the next pass try, and heal, again; returns whether the app was quarantined or a heal held."""
-        with self._transaction() as connection:
+        with self._transaction(of=[app]) as connection:
             holds = connection.execute("UPDATE drift SET held = NULL WHERE app = ? AND held IS NOT NULL", (app,))
             connection.execute("UPDATE drift SET healed = '[]' WHERE app = ?", (app,))
             cursor = connection.execute(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -22,7 +22,8 @@ class JournalConnection:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._lock = threading.RLock()
-        self._quiet_changes = 0
+        self._written: set[str] = set()
+        self._written_elsewhere = -1
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -81,10 +82,17 @@ class JournalConnection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def version(self) -> tuple[int, int]:
-        """Changes whenever anybody, this connection included, has written to the journal."""
-        elsewhere = next(self._rows("PRAGMA data_version"))[0]
-        return int(elsewhere), self._connection.total_changes - self._quiet_changes
+    def news(self) -> frozenset[str] | None:
+        """The apps of which this connection has written something that is read back, since this was asked last.
+
+        ``None`` at first, and when somebody else has written: then it may be of any app. Passes, events and settings
+        are not read back.
+        """
+        with self._lock:
+            written, self._written = self._written, set()
+            before = self._written_elsewhere
+            self._written_elsewhere = int(next(self._rows("PRAGMA data_version"))[0])
+            return frozenset(written) if self._written_elsewhere == before else None
 
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         with self._lock:
@@ -94,14 +102,17 @@ class JournalConnection:
                 raise JournalError(f"the journal cannot be read: {error}") from error
         return iter(rows)
 
-    def _write(self, statements: Sequence[Statement]) -> None:
-        with self._transaction() as connection:
+    def _write(self, statements: Sequence[Statement], *, of: Collection[str] = ()) -> None:
+        """One transaction; what is read back ``of`` these apps may be another thing afterwards."""
+        with self._transaction(of=of) as connection:
             for statement, values in statements:
                 connection.execute(statement, values)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self, *, of: Collection[str]) -> Iterator[sqlite3.Connection]:
         with self._lock:
+            # also when it fails: one look too many costs nothing
+            self._written.update(of)
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:

@@ -17,9 +17,12 @@ DRIFT_COLUMNS = "app, stage, path, kind, since, told, reminders, gone, healed, k
 class DriftTable(JournalConnection):
     """The table ``drift``, with one row for each path of an app that drifted."""
 
-    def drift(self) -> list[DriftRecord]:
-        """All that is known, of all apps."""
-        rows = self._rows(f"SELECT {DRIFT_COLUMNS} FROM drift ORDER BY app, stage, path")  # noqa: S608
+    def drift(self, app: str | None = None) -> list[DriftRecord]:
+        """All that is known, of all apps or of one."""
+        rows = self._rows(
+            f"SELECT {DRIFT_COLUMNS} FROM drift WHERE ? IS NULL OR app = ? ORDER BY app, stage, path",  # noqa: S608
+            (app, app),
+        )
         return [
             DriftRecord(*row[:HEALED], tuple(json.loads(row[HEALED])), *row[HEALED + 1 :])  # type: ignore[call-arg]
             for row in rows
@@ -32,6 +35,7 @@ class DriftTable(JournalConnection):
         events: Sequence[EventRecord] = (),
     ) -> None:
         """Let these records take the place of what is known of their paths, and forget ``gone``; one transaction."""
+        records, gone = tuple(records), tuple(gone)
         statements: list[Statement] = [
             (
                 f"INSERT OR REPLACE INTO drift ({DRIFT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
@@ -46,4 +50,5 @@ class DriftTable(JournalConnection):
             ("DELETE FROM drift WHERE app = ? AND stage = ? AND path = ?", (record.app, record.stage, record.path))
             for record in gone
         ]
-        self._write([*statements, *(insert_event(event) for event in events)])
+        apps = {record.app for record in (*records, *gone)}
+        self._write([*statements, *(insert_event(event) for event in events)], of=apps)

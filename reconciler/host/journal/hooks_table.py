@@ -18,12 +18,14 @@ class HooksTable(JournalConnection):
         """Remember that a hook begins, before it does anything; returns the number of the run."""
         values = (hook.app, hook.release, hook.moment, hook.command, hook.irreversible, hook.at)
         with self._lock:
-            self._write([("INSERT INTO hooks VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL, NULL)", values)])
+            statement = "INSERT INTO hooks VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL, NULL)"
+            self._write([(statement, values)], of=[hook.app])
             return int(next(self._rows("SELECT last_insert_rowid()"))[0])
 
     def record_hook_ended(self, run: int, status: int, seconds: float) -> None:
         """Remember how a run ended."""
-        self._write([("UPDATE hooks SET status = ?, seconds = ? WHERE id = ?", (status, seconds, run))])
+        apps = [app for (app,) in self._rows("SELECT app FROM hooks WHERE id = ?", (run,))]
+        self._write([("UPDATE hooks SET status = ?, seconds = ? WHERE id = ?", (status, seconds, run))], of=apps)
 
     def hooks(self, app: str, release: str) -> list[HookRecord]:
         """All runs of hooks for one release, oldest first."""
@@ -33,11 +35,13 @@ class HooksTable(JournalConnection):
         )
         return [_hook(row) for row in rows]
 
-    def last_irreversible_hooks(self) -> dict[str, HookRecord]:
-        """The irreversible hook that began last, for every app that ever ran one."""
+    def last_irreversible_hooks(self, app: str | None = None) -> dict[str, HookRecord]:
+        """The irreversible hook that began last, for every app that ever ran one, or only for ``app``."""
+        whose, values = ("", ()) if app is None else (" AND app = ?", (app,))
         rows = self._rows(
             f"SELECT {HOOK_COLUMNS} FROM hooks WHERE id IN "  # noqa: S608
-            "(SELECT max(id) FROM hooks WHERE irreversible GROUP BY app)"
+            f"(SELECT max(id) FROM hooks WHERE irreversible{whose} GROUP BY app)",
+            values,
         )
         return {row[0]: _hook(row) for row in rows}
 

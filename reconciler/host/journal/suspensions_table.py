@@ -22,8 +22,9 @@ class SuspensionsTable(JournalConnection):
     def record_suspension(self, suspension: SuspensionRecord, event: EventRecord) -> None:
         """Remember a suspension; it takes the place of an earlier one."""
         row = (suspension.app, suspension.reason, suspension.by, suspension.at)
-        self._write([("INSERT OR REPLACE INTO suspensions VALUES (?, ?, ?, ?)", row), insert_event(event)])
+        statement = "INSERT OR REPLACE INTO suspensions VALUES (?, ?, ?, ?)"
+        self._write([(statement, row), insert_event(event)], of=[suspension.app])
 
     def end_suspension(self, app: str, event: EventRecord) -> None:
         """Forget a suspension."""
-        self._write([("DELETE FROM suspensions WHERE app = ?", (app,)), insert_event(event)])
+        self._write([("DELETE FROM suspensions WHERE app = ?", (app,)), insert_event(event)], of=[app])
