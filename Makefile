@@ -27,9 +27,10 @@ test-load: ## deploy under load, in bursts and beside builds that hang, and see 
 test-endurance: ## do the same thing ten thousand times, and see what is held
 	@$(RUN) pytest --verbose --numprocesses=$(CORES) -m endurance $(ARGS) || [ $$? -eq 5 ]
 
-# The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are one story, told in order.
+# The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are stories, told in order;
+# those of different servers are told at the same time.
 test-system: ## boot a Debian with systemd and test a whole server in it; needs root
-	@$(RUN) pytest --verbose -p no:randomly --exitfirst --timeout=600 tests_system $(ARGS)
+	@$(RUN) pytest --verbose -p no:randomly --exitfirst --timeout=600 --numprocesses=2 --dist=loadscope tests_system $(ARGS)
 
 # The parts of the campaign are files of tests_campaign. ARGS="--long" does more of the same, for as long as you like.
 campaign: ## kill, starve and attack it at every point, and see that nothing is lost: about 4 minutes

@@ -1,4 +1,8 @@
-"""What the tests of a whole server share: the wheels to install, and the booted Debian."""
+"""What the tests of a whole server share: the wheels to install, the booted Debian, and who works on it.
+
+A story is a file, told in order. Files go on, in the order of their names, with one server, but for those that
+``OWN_SERVER`` lists.
+"""
 
 from __future__ import annotations
 
@@ -9,22 +13,39 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from container import Container, booted
 from image import CHECKOUT, WHEELS, debian_image, wheel_folder
 from machine import Unfit, provide_programs
+from story import Developer, Operator
 
 BUILD_SECONDS = 60.0
+OWN_SERVER = frozenset({"test_cloud_server.py"})
+"""Stories of servers of their own, which may be told at the same time."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Say what lacks before anything is tried."""
-    if config.option.collectonly or config.option.help:
+    if config.option.collectonly or config.option.help or hasattr(config, "workerinput"):
         return
     try:
         provide_programs()
     except Unfit as unfit:
         pytest.exit(str(unfit), returncode=4)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Let one worker tell all that happens on one server."""
+    return ByServer(config, log)
+
+
+class ByServer(LoadScopeScheduling):
+    """Gives a worker all stories of a server, in their order."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0]).name
+        return file if file in OWN_SERVER else "server"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +75,15 @@ def container(wheels: Path) -> Iterator[Container]:
     """A blank Debian, booted, that can install packages and wheels without a network."""
     with booted(debian_image(), {wheel_folder(): WHEELS, wheels: "/srv/reconciler"}) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def developer(container: Container) -> Developer:
+    """Commits to the repositories that the server itself serves."""
+    return Developer(container)
+
+
+@pytest.fixture(scope="session")
+def operator(container: Container) -> Operator:
+    """Runs the reconciler on the server."""
+    return Operator(container)

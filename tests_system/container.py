@@ -7,6 +7,7 @@ processes die with the test's, so that nothing is left behind however the test e
 
 from __future__ import annotations
 
+import itertools
 import os
 import shlex
 import shutil
@@ -28,6 +29,7 @@ POLL_SECONDS = 0.05
 PREFIX = "reconciler-system-"
 MEMORY = "/dev/shm"
 ROOM_BYTES = 4 * 1024**3
+_numbers_of_containers = itertools.count(1)
 REBOOT_STATUS = 133
 """What nspawn ends with under ``--keep-unit`` when the system inside wants to be started again."""
 ENVIRONMENT = {
@@ -83,6 +85,7 @@ class Container:
     image: Path
     options: Sequence[str]
     name: str
+    boot_seconds: float = BOOT_SECONDS
     _process: subprocess.Popen[bytes] | None = None
     _leader: int | None = None
 
@@ -147,7 +150,7 @@ class Container:
             state = self.run("systemctl", "is-system-running").out.strip()
             return state if state in ("running", "degraded") else None
 
-        state = wait_for("the boot", up, BOOT_SECONDS)
+        state = wait_for("the boot", up, self.boot_seconds)
         assert state == "running", self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").out
 
     def reboot(self) -> None:
@@ -175,16 +178,27 @@ class Container:
 
 
 @contextmanager
-def booted(image: Path, binds: Mapping[Path, str]) -> Iterator[Container]:
-    """A container over ``image``; ``binds`` are folders of this machine that it sees at other paths, to read."""
+def booted(
+    image: Path,
+    binds: Mapping[Path, str],
+    prepare: Callable[[Path], None] | None = None,
+    boot_seconds: float = BOOT_SECONDS,
+) -> Iterator[Container]:
+    """A container over ``image``; ``binds`` are folders of this machine that it sees at other paths, to read.
+
+    ``prepare`` puts files into the folder that it is given, as they are to lie above the image's at the first boot.
+    """
     _remove_left_over()
-    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_place()))
+    number = f"{os.getpid()}-{next(_numbers_of_containers)}"
+    folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{number}-", dir=_place()))
     for name in ("changes", "work", "root"):
         (folder / name).mkdir()
     (folder / "root").chmod(0o755)
     (folder / "changes").chmod(0o755)
+    if prepare is not None:
+        prepare(folder / "changes")
     shown = [f"--bind-ro={ours}:{theirs}" for ours, theirs in binds.items()]
-    container = Container(folder, image, shown, f"reconciler-{os.getpid()}")
+    container = Container(folder, image, shown, f"reconciler-{number}", boot_seconds)
     try:
         container.boot()
         yield container
@@ -198,10 +212,10 @@ def _remove_left_over() -> None:
     """What runs that were killed left: their containers ended with them, their files and groups did not."""
     for place in (Path(MEMORY), Path(tempfile.gettempdir())):
         for folder in place.glob(f"{PREFIX}*"):
-            pid = folder.name.removeprefix(PREFIX).partition("-")[0]
+            pid, number, *_ = [*folder.name.removeprefix(PREFIX).split("-"), "", ""]
             if not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(folder, ignore_errors=True)
-                _forget(f"reconciler-{pid}")
+                _forget(f"reconciler-{pid}-{number}")
 
 
 def _place() -> str | None:

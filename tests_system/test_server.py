@@ -8,8 +8,6 @@ from __future__ import annotations
 import re
 import time
 
-import pytest
-
 from container import Container, wait_for
 from image import WHEELS
 from story import BLOG, CONFIG, GIT_USER, SHOP, SHOP_APP, SHOP_MANIFEST, URL, Developer, Operator, page
@@ -23,16 +21,6 @@ HEAL_SECONDS = 20.0
 END_SECONDS = 10.0
 WATCHDOG_SECONDS = 2
 MOST_EXPOSED = 4.0
-
-
-@pytest.fixture(scope="session")
-def developer(container: Container) -> Developer:
-    return Developer(container)
-
-
-@pytest.fixture(scope="session")
-def operator(container: Container) -> Operator:
-    return Operator(container)
 
 
 def test_a_wheel_is_installed(container: Container) -> None:
