@@ -7,8 +7,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from unittest import mock
 
+import examples
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.engine import Engine
 from reconciler.engine.reading import Reader
@@ -33,20 +35,24 @@ class RunningEmperor:
         return False
 
 
-def commit_many(world: World, count: int) -> None:
-    """One commit with ``count`` apps in one repository."""
-    files: dict[str, str | None] = {}
-    for number in range(count):
-        name = f"app-{number}"
-        files[f"apps/{name}/wsgi.py"] = wsgi_app(name)
-        files[f"manifests/{name}.yaml"] = manifest(name)
-    world.commit(files, f"{count} apps")
+def commit_many(world: World, count: int, monorepo: Path | None = None) -> None:
+    """One commit with ``count`` apps in the config repository; with ``monorepo`` they live in that repository."""
+    names = [f"app-{number}" for number in range(count)]
+    code = {f"apps/{name}/wsgi.py": wsgi_app(name) for name in names}
+    if monorepo is None:
+        world.commit({**code, **{f"manifests/{name}.yaml": manifest(name) for name in names}}, f"{count} apps")
+        return
+    if not monorepo.exists():
+        examples.new_repository(monorepo)
+    examples.write_and_commit(monorepo, code, f"{count} apps")
+    source = {"repository": f"file://{monorepo}"}
+    world.commit({f"manifests/{name}.yaml": manifest(name, source=source) for name in names}, f"{count} apps")
 
 
 @contextmanager
-def settled(world: World, count: int) -> Iterator[Engine]:
+def settled(world: World, count: int, monorepo: Path | None = None) -> Iterator[Engine]:
     """An engine whose journal and disk say that all of ``count`` apps were applied and verified."""
-    commit_many(world, count)
+    commit_many(world, count, monorepo)
     with world.engine() as engine:
         host = replace(engine.host, emperor=RunningEmperor())  # type: ignore[arg-type]
         reader = Reader(

@@ -7,11 +7,11 @@ import statistics
 import time
 from collections.abc import Iterator
 
-from bench.growing import FIRST, Seen, engine_of_one, seen_from_a_young_process
+from bench.growing import FIRST, MONOREPO, Seen, engine_of_one, seen_from_a_young_process
 from bench.measuring import Action, command, in_turn, timed
 from bench.reconciling import environment, reconciler
 from bench.rows import Row, bounded, plain, slower
-from many import settled
+from many import commit_many, settled
 from reconciler.engine.engine import Engine
 from reconciler.host.journal import PassRecord
 from world import World, new_world, of, wsgi_app
@@ -30,25 +30,29 @@ LINE = "x" * 60
 
 def rows(quick: bool) -> Iterator[Row]:
     """All rows of this part."""
+    runs = 2 if quick else RUNS
     one: Seen | None = None
     for count in (1, 20) if quick else APPS:
-        seen = _apps(count, 2 if quick else RUNS)
+        seen = _apps(count, runs)
         one = one or seen
         yield from _of_apps(count, seen, one)
+    if one is not None:
+        yield from _of_a_monorepo(20 if quick else MANY, runs, one)
     for count in (10, 200) if quick else FILES:
         yield from _files(count, 2 if quick or count > MANY else RUNS)
     for count in (10, 200) if quick else HISTORIES:
         yield from _history(count, 2 if quick else RUNS)
 
 
-def _apps(count: int, runs: int) -> Seen:
+def _apps(count: int, runs: int, *, apart: bool = False) -> Seen:
     with new_world() as world:
-        world.add_app(FIRST, FIRST)
+        monorepo = world.home / MONOREPO if apart else None
+        commit_many(world, 1, monorepo)
         with engine_of_one(world) as engine:
             first = of(engine.reconcile("bench"), FIRST)
             if first.error is not None:
                 raise first.error
-        with settled(world, count):
+        with settled(world, count, monorepo):
             pass
         return seen_from_a_young_process(world, runs)
 
@@ -56,12 +60,14 @@ def _apps(count: int, runs: int) -> Seen:
 def _of_apps(count: int, seen: Seen, one: Seen) -> Iterator[Row]:
     name = f"{count:,} app{'s' if count > 1 else ''}"
     note = f"{seen.watches:,} watches, journal {seen.journal / 1024:,.0f} KiB, {seen.git_unchanged} git processes"
-    what = f"{name}, nothing to do, warm"
+    what, whole = f"{name}, nothing to do, warm", f"{name}, nothing to do, everything looked at"
     if count == MANY:
         yield bounded(what, seen.unchanged, MANY_SECONDS, "at most 1 s", note=note)
+        yield bounded(whole, seen.everything, MANY_SECONDS, "at most 1 s")
         yield bounded(f"{name}, memory", [seen.memory], MANY_MIB, "at most 150 MiB", unit="MiB")
     else:
         yield plain(what, seen.unchanged, note=note)
+        yield plain(whole, seen.everything)
         yield plain(f"{name}, memory", [seen.memory], unit="MiB")
     changed = f"{name}, one changed, warm"
     git = f"{seen.git_changed} git processes"
@@ -70,6 +76,16 @@ def _of_apps(count: int, seen: Seen, one: Seen) -> Iterator[Row]:
     else:
         most = CHANGE_TIMES if count == MANY else None
         yield slower(changed, seen.changed, f"one of one; {git}", one.changed, most)
+
+
+def _of_a_monorepo(count: int, runs: int, one: Seen) -> Iterator[Row]:
+    """The manifests in the config repository, all apps in another one; a commit to it touches one folder."""
+    seen = _apps(count, runs, apart=True)
+    name = f"{count:,} apps in a repository of their own"
+    yield plain(f"{name}, nothing to do, warm", seen.unchanged, note=f"{seen.git_unchanged} git processes")
+    most = CHANGE_TIMES if count == MANY else None
+    against = f"one of one; {seen.git_changed} git processes"
+    yield slower(f"{name}, one changed, warm", seen.changed, against, one.changed, most)
 
 
 def _files(count: int, runs: int) -> Iterator[Row]:
