@@ -85,6 +85,8 @@ class Served:
             "old_assets": str(self.layout.old_assets(app)),
             "uwsgi_socket": f"{public}/web",
             "http2": False,
+            "tls": None,
+            "acme": None,
             "features": sorted(self.nginx.capabilities()),
         }
         return {f"{app}.conf": render(default_template("site.conf.j2"), {**values, **context}, name="site.conf.j2")}

@@ -90,6 +90,9 @@ READING_SHARE = 7
 """The same bar where other tests slow the processors down: how often longer than the bare C parser it may take."""
 
 
+TLS = "tls: {certificate: /c, key: /k}"
+
+
 def app(name: str = "blog", spec: str = "", *, nginx: str = "", placement: str = "") -> bytes:
     text = MINIMAL.replace("NAME", name)
     text += f"  nginx: {nginx}\n" if nginx else f"  nginx: {{serverNames: [{name}.example.com]}}\n"
@@ -252,8 +255,13 @@ def test_a_mistake_is_told_once_where_it_is(spec: str, problem: str) -> None:
         ("{listen: 70000}", "spec.nginx.listen: expected at most 65535, found 70000"),
         ("{listen: 80.5}", "spec.nginx.listen: expected a whole number, found the number 80.5"),
         ("{clientMaxBodySize: 1 m}", "spec.nginx.clientMaxBodySize: '1 m' is not a size"),
-        ("{tls: {certificate: /c, key: /k}}", "spec.nginx.tls: TLS is not built yet"),
-        ("{tls: {}}", "spec.nginx.tls: TLS is not built yet"),
+        ("{tls: {}}", "spec.nginx.tls: give certificate and key, the paths of files on the host, or acme: true"),
+        ("{tls: {certificate: /c}}", "spec.nginx.tls.key: this key is required beside certificate"),
+        ("{tls: {certificate: c, key: /k}}", "spec.nginx.tls.certificate: 'c' must be an absolute path"),
+        ("{tls: {acme: true}}", "spec.nginx.tls.acme: a certificate is for names, and spec.nginx.serverNames has"),
+        ("{serverNames: [a.b], tls: {acme: true, key: /k}}", "spec.nginx.tls.key: with acme the certificate comes"),
+        ("{serverNames: ['*.a.b'], tls: {acme: true}}", "serverNames[0]: no certificate for a wildcard can be had"),
+        ("{listen: 443, tls: {certificate: /c, key: /k}}", "spec.nginx.tls.listen: port 443 is spec.nginx.listen"),
     ],
 )
 def test_mistakes_in_nginx(nginx: str, problem: str) -> None:
@@ -442,6 +450,9 @@ def test_an_app_that_is_described_twice_is_held() -> None:
         ("{listen: 81}", "{listen: 82}", "", "", False),
         ("{listen: 81}", "{listen: 81, serverNames: [a.b]}", "", "", False),
         ("{listen: 81}", "{listen: 81}", "{role: db}", "{role: web}", False),
+        (f"{{serverNames: [a.b], listen: 81, {TLS}}}", f"{{serverNames: [a.b], {TLS}}}", "", "", True),
+        (f"{{serverNames: [a.b], {TLS}}}", f"{{serverNames: [a.b], {TLS}}}", "", "", True),
+        (f"{{serverNames: [a.b], {TLS}}}", f"{{serverNames: [c.d], {TLS}}}", "", "", False),
     ],
 )
 def test_two_apps_for_one_server(
@@ -470,6 +481,15 @@ def test_a_conflict_names_both_places() -> None:
         "d.yaml:5: spec.nginx: without server names it is the default server of port 81, "
         "and so is the app three (c.yaml:5)",
     ]
+
+
+def test_a_port_speaks_http_or_https() -> None:
+    files = {
+        "a.yaml": app("one", nginx="{serverNames: [a.b], listen: 443}"),
+        "b.yaml": app("other", nginx=f"{{serverNames: [c.d], {TLS}}}"),
+    }
+    (told,) = lines(read_manifests(files))
+    assert told.endswith("port 443 speaks HTTP for the app one (a.yaml:5), so no HTTPS")
 
 
 def test_one_port_for_all_apps_makes_more_conflicts() -> None:

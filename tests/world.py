@@ -71,6 +71,7 @@ class World:
 
     home: Path
     port: int = field(default_factory=free_port)
+    tls_port: int = field(default_factory=free_port)
 
     @property
     def config(self) -> Path:
@@ -93,7 +94,7 @@ class World:
             "profile": "embedded",
             "root": "./v",
             "repository": "{url: ./c, branch: main, interval: 1s}",
-            "http": f"{{address: 127.0.0.1, port: {self.port}}}",
+            "http": f"{{address: 127.0.0.1, port: {self.port}, tlsPort: {self.tls_port}}}",
             **more,
         }
         self.agent_file.write_text("".join(f"{key}: {value}\n" for key, value in values.items()))

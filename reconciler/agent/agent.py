@@ -14,6 +14,7 @@ from typing import Protocol
 
 import structlog
 
+from reconciler.agent.certbot_runs import CertbotRuns
 from reconciler.agent.control import ControlServer
 from reconciler.agent.logs import toggle_debug
 from reconciler.agent.queue import TriggerQueue
@@ -117,6 +118,7 @@ class Agent:
         watcher = start_watching(
             self.queue.put, self._repositories(), self._folders(), surveying.touched, surveying.is_known
         )
+        certbot = CertbotRuns(self.engine, self.queue.put)
         self.queue.put("start")
         work.start()
         try:
@@ -124,9 +126,11 @@ class Agent:
                 # looked at wherever the look waits for a program or an answer
                 with giving_way(self.service.goes_on):
                     self._look(trigger, watcher)
+                    certbot.begin()
         except Interrupted:
             pass
         finally:
+            certbot.close()
             work.close()
             if not self._ending:
                 work.give_up()

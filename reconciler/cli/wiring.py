@@ -117,7 +117,7 @@ class Installation:
         layout, token = self.layout, host_token(self.layout)
         if not isinstance(layout, SystemLayout):
             http = self.configuration.http
-            nginx = Nginx(layout, find_nginx(), http.address, http.port, token)
+            nginx = Nginx(layout, find_nginx(), http.address, http.port, token, http.tls_port)
             return nginx, Emperor(layout, find_uwsgi()), OwnAccount()
         from reconciler.host.nginx_binary import find_system_nginx  # noqa: PLC0415
         from reconciler.host.system_emperor import SystemEmperor  # noqa: PLC0415
@@ -173,6 +173,7 @@ class Installation:
                 token,
                 self._packages(),
                 self._distribution_uwsgi(),
+                None if system else http.tls_port,
             )
             labels = dict(self.configuration.host.labels)
             places = Places(self.age_key, self.allowed_signers)

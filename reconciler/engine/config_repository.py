@@ -124,7 +124,9 @@ class ConfigRepository:
 
         known = {name: reading for name, reading in self._files.items() if name in present}
         self._files = known | self._read_files(sorted(present - known.keys()))
-        manifests = combine([self._files[name] for name in sorted(present)], port=self._one_port, labels=self.labels)
+        port, tls_port = self._one_port
+        readings = [self._files[name] for name in sorted(present)]
+        manifests = combine(readings, port=port, tls_port=tls_port, labels=self.labels)
         self._manifests, self._present = (commit, manifests), present
         return manifests
 
@@ -188,9 +190,10 @@ class ConfigRepository:
         )
 
     @property
-    def _one_port(self) -> int | None:
-        embedded = self.configuration.profile == "embedded"
-        return self.configuration.http.port if embedded else None
+    def _one_port(self) -> tuple[int | None, int | None]:
+        """The ports that serve all apps, for HTTP and for HTTPS, where the profile has one for all."""
+        http = self.configuration.http
+        return (http.port, http.tls_port) if self.configuration.profile == "embedded" else (None, None)
 
     @property
     def fresh(self) -> bool:

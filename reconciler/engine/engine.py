@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.attempting import Attempting
+from reconciler.engine.certifying import Certifying
 from reconciler.engine.drifting import Drifting
 from reconciler.engine.housekeeping import Housekeeping
 from reconciler.engine.progress import Progress, Silence
 from reconciler.engine.recalling import Made, Recalling
-from reconciler.engine.results import AppResult, PassResult
+from reconciler.engine.results import AppResult, PassResult, followed_by
 from reconciler.engine.settled import Settling, settled_by
 from reconciler.engine.standing import Standing
 from reconciler.engine.surveying import Place, Surveying
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 COLLECT = "collect"
 """The trigger of a pass that collects although no work asks for it."""
+CERTIFICATE = "certificate"
+"""The trigger of a pass after certbot has run."""
 UNDER_WAY = "applying"
 """How the journal counts apps that a pass of the agent left to the work that goes on."""
 
@@ -68,6 +71,7 @@ class Engine:
     observer: Observer = field(init=False)
     surveying: Surveying = field(init=False)
     work: Work = field(init=False)
+    certifying: Certifying = field(init=False)
     _settling: Settling = field(init=False)
     _housekeeping: Housekeeping = field(init=False)
     _recalling: Recalling = field(init=False)
@@ -82,6 +86,7 @@ class Engine:
         self._standing = Standing(self.surveying.touched)
         self._made = Made(self.journal)
         self.work = Work(Attempting(self))
+        self.certifying = Certifying(self.host, self.journal, self.reader.configuration.acme)
         self._settling = Settling(self.host.mirrors, self.journal, self.reader)
         self._housekeeping = Housekeeping(self.host, self.journal, self.reader.configuration, self.observer)
 
@@ -95,7 +100,19 @@ class Engine:
         return PassResult(desired.revision, tuple(results), desired.problems, seconds=time.monotonic() - started)
 
     def reconcile(self, trigger: str, *, app: str | None = None) -> PassResult:
-        """One pass to its end; ``trigger`` says who asked. Never raises for what one app did."""
+        """One pass to its end; ``trigger`` says who asked. Never raises for what one app did.
+
+        Where a certificate is to be had by ACME, that is waited for, and a second pass serves with it.
+        """
+        first = self._reconcile(trigger, app)
+        asked = [name for name in self.certificates_due() if app in (None, name)] if first.error is None else []
+        if not asked:
+            return first
+        for name in asked:
+            self.obtain_certificate(name)
+        return followed_by(first, self._reconcile(CERTIFICATE, app))
+
+    def _reconcile(self, trigger: str, app: str | None) -> PassResult:
         look = self._look(trigger, app)
         if look.desired is not None and self._submit(look, look.desired, trigger):
             done = self.work.finish()
@@ -128,6 +145,7 @@ class Engine:
         drift = self.surveying.begin(trigger, self._known, busy, self._standing.forget)
         ahead: Polled = {}
         quiet = not (self._housekeeping.due or known.suspensions or self.surveying.drifting.unsettled)
+        quiet = quiet and not self.certifying.arrived(self._known)
         if app is None and self.reader.fresh and quiet:
             ahead, settled = self._settling.look(self._known, known.records, self.observer)
             if settled is not None:
@@ -169,6 +187,8 @@ class Engine:
         if result.error is not None:
             return self._finish(look, trigger, result)
         problems = self._housekeeping.keep_serving() if self._known else ()
+        if self._known:
+            problems += self.certifying.look(self._known, self.work.touched_since(look.marks))
         if desired is not None:
             touched = self.work.touched_since(look.marks)
             busy = frozenset(self.work.running()) if look.final else touched
@@ -209,7 +229,17 @@ class Engine:
     def watched(self) -> list[Place]:
         """The folders of the releases that serve now in which a change is worth a look at once."""
         self._recalling.load()
-        return self.surveying.places(self._known)
+        certificates = sorted(set(self.certifying.sources(self._known)))
+        return [*self.surveying.places(self._known), *map(Place, certificates)]
+
+    def certificates_due(self) -> tuple[str, ...]:
+        """The apps for which certbot is to be run now."""
+        self._recalling.load()
+        return self.certifying.due(self._known)
+
+    def obtain_certificate(self, app: str) -> None:
+        """Run certbot for an app, which may take minutes; what came of it shows in the next pass."""
+        self.certifying.obtain(app, self._known)
 
     # loading and planning
 

@@ -43,6 +43,7 @@ def remove_app(host: Host, app: str, drain_seconds: float) -> None:
     Shared files, logs and the outputs in the store stay.
     """
     host.nginx.install({f"{app}.conf": None})
+    host.layout.pair(app).unlink(missing_ok=True)
     host.layout.public_link(app).unlink(missing_ok=True)
     retire_all_but(host, app, serving="", seconds=drain_seconds)
     host.tenants.leave(app)

@@ -14,6 +14,7 @@ from reconciler.engine.git_source import GitSource
 from reconciler.engine.polling import Polled, fetch, poll, refs_of
 from reconciler.engine.secret_values import SecretValues
 from reconciler.engine.trust import Trust
+from reconciler.host.certificates import certificate_there
 from reconciler.host.git import Resolved, masked
 from reconciler.host.journal import Journal
 from reconciler.host.services import Host
@@ -139,8 +140,8 @@ class Reader:
         apps, failed = self._resolve_all(placed, polled, commit, revision, applied, outputs)
         problems = tuple(str(problem) for problem in manifests.problems)
         desired = Desired(commit, apps, held | failed, problems, self.repository.unreadable)
-        # an error may pass by itself, and a list of signers change
-        lasts = not failed and not any(manifest.spec.source.allowed_signers for manifest in placed)
+        # an error may pass by itself, a list of signers change, and a certificate arrive
+        lasts = not failed and not any(self._may_change(manifest) for manifest in placed)
         self._last = (basis, desired) if lasts else None
         return desired
 
@@ -148,6 +149,11 @@ class Reader:
         """Accept that the branch of the config repository was rewritten, and is at ``revision`` now."""
         polled = fetch(self.host.mirrors, poll(self.host.mirrors, {self.config_address}))
         return self.repository.accept(refs_of(polled, self.config_address), revision)
+
+    def _may_change(self, manifest: Manifest) -> bool:
+        tls = manifest.spec.nginx.tls
+        awaits = tls is not None and tls.acme and not certificate_there(self.host.layout, manifest)
+        return awaits or manifest.spec.source.allowed_signers is not None
 
     def _address(self, manifest: Manifest) -> str:
         repository = manifest.spec.source.repository
@@ -293,7 +299,9 @@ class Reader:
         digests = tuple(stage.digest for stage in applied.values())
         known = self._resolved.get(manifest.name)
         secret_files = self.secrets.object_ids(config_commit, manifest)
-        basis = (manifest, tree, template_commit, digests, secret_files)
+        # a certificate that ACME has given since is served
+        served = certificate_there(self.host.layout, manifest)
+        basis = (manifest, tree, template_commit, digests, secret_files, served)
         if known is not None and known.basis == basis:
             if known.app.commit != commit:
                 known.app = replace(known.app, commit=commit)

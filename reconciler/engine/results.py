@@ -99,3 +99,21 @@ class PassResult:
             "error": None if self.error is None else str(self.error),
             "seconds": round(self.seconds, 3),
         }
+
+
+def followed_by(first: PassResult, second: PassResult) -> PassResult:
+    """Two passes in a row as one: what the second left alone is told of as the first has changed it."""
+    before = {app.app: app for app in first.apps}
+    apps = tuple(
+        before[app.app]
+        if app.outcome is Outcome.UNCHANGED and app.app in before and before[app.app].outcome is Outcome.CHANGED
+        else app
+        for app in second.apps
+    )
+    return replace(
+        second,
+        apps=apps or first.apps,
+        notes=(*first.notes, *second.notes),
+        drift=(*first.drift, *second.drift),
+        seconds=first.seconds + second.seconds,
+    )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.engine.certificate_status import certificate_of
 from reconciler.engine.drift import drift_of
 from reconciler.engine.drifting import held_sentence
 from reconciler.host.journal import AppRecord, DriftRecord, Journal, PassRecord, SuspensionRecord
@@ -15,7 +16,14 @@ from reconciler.host.locking import AGENT, Holder, holder_of
 from reconciler.host.observing import Observer
 from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.releases import public_release
-from reconciler.model.condition import Condition, ConditionType, Standing, condition_of, conditions_of
+from reconciler.model.condition import (
+    Condition,
+    ConditionReason,
+    ConditionType,
+    Standing,
+    condition_of,
+    conditions_of,
+)
 from reconciler.model.drift import is_held
 from reconciler.model.stage import STORED, AppliedStage, StageName
 from reconciler.model.times import iso_time
@@ -119,6 +127,7 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
             last,
             suspensions.get(app),
             [record for record in drift if record.app == app],
+            certificate_of(layout, journal, app, applied.get(app, {})),
         )
         for app in sorted({*records, *applied})
     ]
@@ -136,6 +145,7 @@ def _status(
     last: PassRecord | None,
     suspension: SuspensionRecord | None,
     known: Sequence[DriftRecord],
+    certificate: tuple[ConditionReason, str] | None,
 ) -> AppStatus:
     now = time.time()
     held = [drift.path for drift in known if drift.held is not None and is_held(drift.healed, drift.held, now)]
@@ -159,6 +169,7 @@ def _status(
         unreadable=unreadable,
         differences=len(seen),
         held=held_sentence(record.app, held) if held else None,
+        certificate=certificate,
     )
     return AppStatus(
         record.app,

@@ -10,7 +10,10 @@ from reconciler.engine.static_probes import probe_static, served_by_nginx
 from reconciler.host.files import size_of, tail_of
 from reconciler.host.services import Host
 from reconciler.model.errors import VerificationFailed
+from reconciler.model.stage import StageName
+from reconciler.model.tls_checks import HTTP_PORT, HTTPS_PORT
 from reconciler.model.uwsgi_log import telling
+from reconciler.stages.site_tls import public_place
 
 LOG_BYTES = 16_384
 """How much of an app's log is looked through for lines that say something."""
@@ -29,8 +32,12 @@ def host_header(app: DesiredApp, host: Host) -> str:
     name = names[0] if names else own
     if name.startswith("*."):
         name = f"probe{name[1:]}"
-    port = host.port_of(app.manifest.spec.nginx.listen)
-    return name if port == 80 else f"{name}:{port}"
+    port, tls = _place(app, host)
+    return name if port == (HTTPS_PORT if tls else HTTP_PORT) else f"{name}:{port}"
+
+
+def _place(app: DesiredApp, host: Host) -> tuple[int, bool]:
+    return public_place(host, app.manifest, app.stage(StageName.NGINX).inputs.declared)
 
 
 def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
@@ -45,7 +52,12 @@ def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, l
         before = size_of(host.layout.app_log(app.name))
         try:
             probe_socket(
-                socket, probe, host_header=host_header(app, host), expected_release=app.release, deadline=deadline
+                socket,
+                probe,
+                host_header=host_header(app, host),
+                tls=_place(app, host)[1],
+                expected_release=app.release,
+                deadline=deadline,
             )
         except VerificationFailed as error:
             _await_late_line(host.layout.app_log(app.name), before)
@@ -57,15 +69,17 @@ def probe_public(host: Host, app: DesiredApp, deadline: float, log_position: int
     from reconciler.host.probing import probe_nginx  # noqa: PLC0415
 
     nginx_position = size_of(_nginx_log(host, app))
+    port, tls = _place(app, host)
     for probe in app.manifest.spec.verify.probes:
         by_nginx = served_by_nginx(host.layout, app, probe)
         before = size_of(host.layout.app_log(app.name))
         try:
             probe_nginx(
                 host.address,
-                host.port_of(app.manifest.spec.nginx.listen),
+                port,
                 probe,
                 host_header=host_header(app, host),
+                tls=tls,
                 token=host.token,
                 expected_release=None if by_nginx else app.release,
                 deadline=deadline,

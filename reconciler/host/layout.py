@@ -145,6 +145,30 @@ class Layout:
         return self.sites / f"{app}.conf"
 
     @property
+    def pairs(self) -> Path:
+        """The certificates that nginx serves with, each with its key."""
+        return self.nginx / "tls"
+
+    def pair(self, app: str) -> Path:
+        """The certificate and the key that nginx serves an app with, in one file."""
+        return self.pairs / f"{app}.pem"
+
+    @property
+    def acme(self) -> Path:
+        """What certbot keeps, and what it shows to the certificate authority."""
+        return self.root / "acme"
+
+    @property
+    def challenges(self) -> Path:
+        """The folder whose ``.well-known/acme-challenge`` nginx shows to the certificate authority."""
+        return self.acme / "webroot"
+
+    @property
+    def certbot(self) -> Path:
+        """certbot's own folder: its account, the certificates, their keys."""
+        return self.acme / "certbot"
+
+    @property
     def logs(self) -> Path:
         """The logs of the apps, nginx and the Emperor."""
         return self.root / "logs"

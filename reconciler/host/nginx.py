@@ -15,21 +15,27 @@ from reconciler.host.layout import Layout
 from reconciler.host.nginx_binary import find_nginx
 from reconciler.host.nginx_server import NginxServer, content_of, generation_text
 from reconciler.host.ports import listen_address, refuse_taken
+from reconciler.model.configuration import DEFAULT_TLS_PORT
 from reconciler.model.errors import HostError
 
 __all__ = ["Nginx", "find_nginx"]
 
 STOP_SECONDS = 10.0
+TLS_TAKEN_HINT = "set http.tlsPort in agent.yaml to a free port, or end that process"
+LISTENS_TLS = re.compile(r'^\s*listen "([^"]+)" ssl;$', re.MULTILINE)
 LISTENS = re.compile(r'^\s*listen "((?!unix:)[^"]+)";$', re.MULTILINE)
 
 
 class Nginx(NginxServer):
-    """nginx below ``layout.nginx``, listening on ``address`` and ``port``."""
+    """nginx below ``layout.nginx``, listening on ``address`` and ``port``, and on ``tls_port`` for sites with TLS."""
 
-    def __init__(self, layout: Layout, binary: Path, address: str, port: int, token: str) -> None:
+    def __init__(
+        self, layout: Layout, binary: Path, address: str, port: int, token: str, tls_port: int = DEFAULT_TLS_PORT
+    ) -> None:
         super().__init__(layout, binary, token, layout.logs / "nginx.error.log")
         self.address = address
         self.port = port
+        self.tls_port = tls_port
         self._daemon = Daemon("nginx", layout.run / "nginx.daemon", layout.logs / "nginx.out.log")
 
     def stop(self) -> bool:
@@ -46,9 +52,16 @@ class Nginx(NginxServer):
         # imported only where a pass changes something, so that one without work never loads Jinja2
         from reconciler.host.nginx_configuration import main_configuration  # noqa: PLC0415
 
-        return main_configuration(
-            self.layout, listen_address(self.address, self.port), self.token, self.control, self.capabilities()
-        )
+        listen = listen_address(self.address, self.port)
+        refusing = self._speaks_tls() and "ssl_reject_handshake" in self.capabilities()
+        tls_listen = listen_address(self.address, self.tls_port) if refusing else ""
+        return main_configuration(self.layout, listen, self.token, self.control, self.capabilities(), tls_listen)
+
+    def _speaks_tls(self) -> bool:
+        """Whether a site has a certificate."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.layout.pairs) as pairs:
+            return any(pair.name.endswith(".pem") for pair in pairs)
+        return False
 
     @contextlib.contextmanager
     def _candidate(self, changes: Mapping[str, str | None]) -> Iterator[Path]:
@@ -81,8 +94,11 @@ class Nginx(NginxServer):
             # workers outlive a master that was killed, and hold its address
             self._daemon.end_orphans(self.binary.resolve(), signal.SIGQUIT, STOP_SECONDS)
             refuse_taken(self.address, self.port)
+            if self._speaks_tls():
+                refuse_taken(self.address, self.tls_port, hint=TLS_TAKEN_HINT)
         elif self.configuration in different:
             self._refuse_taken()
+            self._refuse_tls_taken(different[self.configuration] or "")
 
     def _start(self) -> None:
         # left over by an nginx that was killed; a socket file cannot be bound twice
@@ -94,6 +110,11 @@ class Nginx(NginxServer):
 
     def _reload(self) -> None:
         self._daemon.send(signal.SIGHUP)
+
+    def _refuse_tls_taken(self, wanted: str) -> None:
+        listens = LISTENS_TLS.findall(wanted)
+        if listens and listens != LISTENS_TLS.findall(content_of(self.configuration) or ""):
+            refuse_taken(self.address, self.tls_port, hint=TLS_TAKEN_HINT)
 
     def _refuse_taken(self) -> None:
         live = LISTENS.search(content_of(self.configuration) or "")

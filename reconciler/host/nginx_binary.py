@@ -20,9 +20,11 @@ from reconciler.model.errors import CommandFailed, HostError
 VERSION_SECONDS = 10.0
 SYSTEM_BINARY = Path("/usr/sbin/nginx")
 HTTP2_DIRECTIVE = (1, 25, 1)
+"""Before it, HTTP/2 is an option of ``listen``."""
 ERROR_LOG_ARGUMENT = (1, 19, 5)
+REJECT_HANDSHAKE = (1, 19, 4)
 COMPILED_UNLESS_LEFT_OUT = ("gzip", "proxy", "fastcgi", "scgi", "uwsgi", "map", "rewrite")
-CACHE_FORMAT = 1
+CACHE_FORMAT = 2
 
 
 def find_nginx() -> Path:
@@ -65,8 +67,10 @@ def parse_version_text(text: str) -> frozenset[str]:
         found.add("gzip_static")
     if "--with-http_ssl_module" in text:
         found.add("ssl")
-    if "--with-http_v2_module" in text and version >= HTTP2_DIRECTIVE:
-        found.add("http2")
+    if "--with-http_v2_module" in text:
+        found.add("http2" if version >= HTTP2_DIRECTIVE else "http2_listen")
+    if "ssl" in found and version >= REJECT_HANDSHAKE:
+        found.add("ssl_reject_handshake")
     if version >= ERROR_LOG_ARGUMENT:
         found.add("error_log_argument")
     # a dynamic module would have to be loaded by a line in nginx.conf first

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.daemons import refuse_unusable_root
-from reconciler.host.files import tail_of, write_whole
+from reconciler.host.files import remove_tree, tail_of, temporary_sibling, write_whole
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.nginx_binary import capabilities
 from reconciler.host.nginx_process import answered_generation, complaint, serving_workers
@@ -30,6 +30,7 @@ START_SECONDS = 10.0
 POLL_SECONDS = 0.01
 SITE_MODE = 0o644
 CONFIGURATION_MODE = 0o600
+PAIR_MODE = 0o600
 TOKEN_PATTERN = r"[A-Za-z0-9_-]{8,128}"  # noqa: S105 - what a token looks like, not one
 # two log files per site are open at once, more than the usual soft limit of 1024 for some hundred sites
 WITH_ALL_FILES = ("/bin/sh", "-c", 'ulimit -S -n "$(ulimit -H -n)" 2>/dev/null; exec "$@"', "sh")
@@ -93,17 +94,43 @@ class NginxServer(ABC):
                     tail=error.tail.replace(f"{folder}/", ""),
                 ) from error
 
-    def install(self, changes: Mapping[str, str | None]) -> bool:
+    def test_pair(self, text: str, certificate: Path) -> None:
+        """Let nginx judge a certificate and its key by themselves; ``certificate`` is where they came from.
+
+        Raises :class:`HostError` with nginx's own sentence.
+        """
+        self.layout.nginx.mkdir(parents=True, exist_ok=True)
+        folder = temporary_sibling(self.layout.nginx / "pair")
+        folder.mkdir(mode=0o700)
+        try:
+            write_whole(folder / "pair.pem", text, mode=PAIR_MODE)
+            (folder / "nginx.conf").write_text(pair_test_text(folder, self.capabilities()))
+            command = [str(self.binary), "-t", "-q", "-p", f"{folder}/", "-c", str(folder / "nginx.conf")]
+            if "error_log_argument" in self.capabilities():
+                command += ["-e", "stderr"]
+            run(command, timeout=TEST_SECONDS, what="nginx -t")
+        except CommandFailed as error:
+            sentence = complaint(error.tail, folder) or str(error)
+            raise HostError(
+                f"nginx refuses the certificate {certificate}: {sentence}",
+                hint="correct the files; a pair that was kept before goes on serving",
+            ) from error
+        finally:
+            remove_tree(folder)
+
+    def install(self, changes: Mapping[str, str | None], pairs: Mapping[str, str] | None = None) -> bool:
         """Put ``changes`` in place and have nginx serve them; return whether anything had to be done.
 
+        ``pairs`` are certificates with their keys that take the place of what apps are served with.
         Raises :class:`HostError` when the address is taken, before anything is touched, and :class:`StageFailed`
         when nginx does not take the new files: the old ones are back in place then, and live.
         """
         with self._changing:
-            return self._install(changes)
+            return self._install(changes, pairs or {})
 
-    def _install(self, changes: Mapping[str, str | None]) -> bool:
-        wanted = {self.layout.sites / name: content for name, content in changes.items()}
+    def _install(self, changes: Mapping[str, str | None], pairs: Mapping[str, str]) -> bool:
+        wanted: dict[Path, str | None] = {self.layout.pair(app): text for app, text in pairs.items()}
+        wanted |= {self.layout.sites / name: content for name, content in changes.items()}
         wanted[self.configuration] = self._main(changes)
         before = {path: content_of(path) for path in wanted}
         different = {path: content for path, content in wanted.items() if before[path] != content}
@@ -174,6 +201,8 @@ class NginxServer(ABC):
                 write_whole(path, content, mode=self._mode_of(path))
 
     def _mode_of(self, path: Path) -> int:
+        if path.parent == self.layout.pairs:
+            return PAIR_MODE
         return CONFIGURATION_MODE if path == self.configuration else SITE_MODE
 
     def _make_live(self) -> None:
@@ -220,6 +249,17 @@ class NginxServer(ABC):
     def _generation_on_disk(self) -> str | None:
         match = re.search(r'"(\w+)\\n"', content_of(self.generation_file) or "")
         return match[1] if match else None
+
+
+def pair_test_text(folder: Path, features: frozenset[str]) -> str:
+    """A configuration with one certificate and nothing else, for a test alone in ``folder``."""
+    modules = ("client_body", *(name for name in ("uwsgi", "proxy", "fastcgi", "scgi") if name in features))
+    temporary = "".join(f'{name}_temp_path "{folder}/{name}";\n' for name in modules)
+    return (
+        f'pid "{folder}/pid";\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}'
+        f'server {{\nlisten "unix:{folder}/s" ssl;\n'
+        f'ssl_certificate "{folder}/pair.pem";\nssl_certificate_key "{folder}/pair.pem";\n}}\n}}\n'
+    )
 
 
 def generation_text(generation: str) -> str:

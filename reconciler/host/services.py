@@ -34,13 +34,15 @@ class Host:
     packages: SystemPackages
     distribution_uwsgi: Callable[[], DistributionUwsgi] | None = None
     """Asked for the uWSGI of all apps; ``None``: each app has one in its environment."""
+    tls_port: int | None = None
+    """Where nginx answers over HTTPS; ``None``: on the port that each app's manifest asks for."""
 
-    def port_of(self, wanted: int) -> int:
-        """Where nginx answers for an app whose manifest asks for the port ``wanted``."""
-        return self.port or wanted
+    def port_of(self, wanted: int, *, tls: bool = False) -> int:
+        """Where nginx answers for an app whose manifest asks for the port ``wanted``, over HTTP or with ``tls``."""
+        return (self.tls_port if tls else self.port) or wanted
 
-    def listen(self, wanted: int) -> tuple[str, ...]:
+    def listen(self, wanted: int, *, tls: bool = False) -> tuple[str, ...]:
         """What nginx listens on for such an app: all addresses of the host, unless the profile has one for all."""
         if self.port is not None:
-            return (listen_address(self.address, self.port),)
+            return (listen_address(self.address, self.port_of(wanted, tls=tls)),)
         return (str(wanted), *((f"[::]:{wanted}",) if "ipv6" in self.nginx.capabilities() else ()))

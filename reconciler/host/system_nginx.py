@@ -70,10 +70,11 @@ class SystemNginx(NginxServer):
         self.layout.nginx_main.parent.mkdir(parents=True, exist_ok=True)
         if not self.running():
             return
-        live = _addresses([content_of(self.configuration) or "", *self._sites({}).values()])
-        wanted = _addresses(text for text in different.values() if text is not None)
-        for address in wanted.keys() - live.keys():
-            _refuse_taken(address)
+        live_texts = [content_of(self.configuration) or "", *self._sites({}).values()]
+        wanted_texts = [text for path, text in different.items() if text is not None and path.suffix == ".conf"]
+        for tls in (False, True):
+            for address in _addresses(wanted_texts, tls=tls).keys() - _addresses(live_texts, tls=tls).keys():
+                _refuse_taken(address)
 
     # the main file
 
@@ -96,8 +97,10 @@ class SystemNginx(NginxServer):
         # imported only where a pass changes something, so that one without work never loads Jinja2
         from reconciler.host.nginx_configuration import drop_in  # noqa: PLC0415
 
-        addresses = _addresses(sites.values())
-        return drop_in(folder, self.token, self.control, tuple(sorted(_without_default(addresses))))
+        plain = _without_default(_addresses(sites.values()))
+        secure = _without_default(_addresses(sites.values(), tls=True))
+        refusing = sorted(secure) if "ssl_reject_handshake" in self.capabilities() else ()
+        return drop_in(folder, self.token, self.control, tuple(sorted(plain)), tuple(refusing))
 
     # the candidate
 
@@ -162,13 +165,13 @@ def _error_log(main: str, layout: SystemLayout) -> Path:
     return layout.prefix / DEFAULT_ERROR_LOG
 
 
-def _addresses(texts: Iterable[str]) -> dict[str, bool]:
-    """The addresses that site files listen on without TLS, and whether one of the sites is the default there."""
+def _addresses(texts: Iterable[str], *, tls: bool = False) -> dict[str, bool]:
+    """The addresses that site files listen on, without TLS or with, and whether one of the sites is the default."""
     found: dict[str, bool] = {}
     for text in texts:
         for match in _LISTEN.finditer(text):
             options = match["options"].split()
-            if "ssl" not in options and "quic" not in options and not match["address"].startswith("unix:"):
+            if ("ssl" in options) is tls and "quic" not in options and not match["address"].startswith("unix:"):
                 found[match["address"]] = found.get(match["address"], False) or "default_server" in options
     return found
 

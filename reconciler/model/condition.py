@@ -18,6 +18,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     RECONCILED = "Reconciled"
     DRIFTED = "Drifted"
+    CERTIFIED = "Certified"
 
 
 class ConditionStatus(StrEnum):
@@ -48,11 +49,19 @@ class ConditionReason(StrEnum):
     DIFFERENCES_FOUND = "DifferencesFound"
     HEAL_HELD = "HealHeld"
 
+    CERTIFICATE_VALID = "CertificateValid"
+    CERTIFICATE_AWAITED = "CertificateAwaited"
+    CERTIFICATE_REFUSED = "CertificateRefused"
+    CERTIFICATE_EXPIRES = "CertificateExpires"
+    CERTIFICATE_EXPIRED = "CertificateExpired"
+    NAMES_NOT_COVERED = "NamesNotCovered"
+
 
 TYPE_DOCUMENTATION = {
     ConditionType.READY: "a verified release serves: the public link leads to it, its socket is open, and nginx runs",
     ConditionType.RECONCILED: "what serves is what git asked for at the last pass",
     ConditionType.DRIFTED: "something on this host differs from what was applied, although git did not change",
+    ConditionType.CERTIFIED: "with TLS only: the certificate that is shown is valid for all names, and for a while",
 }
 
 REASON_DOCUMENTATION = {
@@ -70,6 +79,12 @@ REASON_DOCUMENTATION = {
     ConditionReason.AS_APPLIED: "files, links and folders are as they were applied",
     ConditionReason.DIFFERENCES_FOUND: "`reconciler drift` prints the differences",
     ConditionReason.HEAL_HELD: "what was put right came back too often, and is left as it is for an hour",
+    ConditionReason.CERTIFICATE_VALID: "the certificate is valid for all server names",
+    ConditionReason.CERTIFICATE_AWAITED: "there is no certificate yet, and visitors are served over HTTP",
+    ConditionReason.CERTIFICATE_REFUSED: "the certificate that is there now cannot be used; the one before serves on",
+    ConditionReason.CERTIFICATE_EXPIRES: "the certificate expires soon, and nobody has renewed it",
+    ConditionReason.CERTIFICATE_EXPIRED: "the certificate has expired",
+    ConditionReason.NAMES_NOT_COVERED: "the certificate is not for all server names of the site",
 }
 
 
@@ -98,7 +113,7 @@ class Condition:
 
 
 def condition_of(conditions: Iterable[Condition], wanted: ConditionType) -> Condition:
-    """The condition of one type; every app has exactly one of each."""
+    """The condition of one type; every app has one of each, and of ``Certified`` where it has TLS."""
     return next(condition for condition in conditions if condition.type is wanted)
 
 
@@ -122,11 +137,17 @@ class Standing:
     unreadable: str | None = None
     differences: int = 0
     held: str | None = None
+    certificate: tuple[ConditionReason, str] | None = None
 
 
 def conditions_of(standing: Standing) -> tuple[Condition, ...]:
-    """The conditions of one app, one of each type."""
-    return _ready(standing), _reconciled(standing), _drifted(standing)
+    """The conditions of one app, one of each type; ``certificate`` is left out where there is no TLS."""
+    found = _ready(standing), _reconciled(standing), _drifted(standing)
+    if standing.certificate is None:
+        return found
+    reason, message = standing.certificate
+    holds = reason is ConditionReason.CERTIFICATE_VALID
+    return *found, _condition(ConditionType.CERTIFIED, holds, reason, message)
 
 
 def _ready(standing: Standing) -> Condition:

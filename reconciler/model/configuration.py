@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_ROOT = "./var"
 """The state folder, beside agent.yaml."""
+DEFAULT_PORT = 8080
+DEFAULT_TLS_PORT = 8443
 
 
 class Profile(StrEnum):
@@ -79,11 +81,14 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Http:
-    """Where nginx listens in the embedded profile, in place of every manifest's ``nginx.listen``."""
+    """Where nginx listens in the embedded profile, in place of what every manifest says."""
 
     __pydantic_config__ = STRICT
     address: Annotated[fields.ListenAddress, about("The address that nginx listens on.")] = "127.0.0.1"
-    port: Annotated[fields.Port, about("The port that nginx listens on.")] = 8080
+    port: Annotated[fields.Port, about("The port that nginx listens on.")] = DEFAULT_PORT
+    tls_port: Annotated[fields.Port, about("The port of sites with TLS; nothing listens on it without any.")] = (
+        DEFAULT_TLS_PORT
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Acme:
+    """Who gives the certificates that manifests with ``nginx.tls.acme`` ask for."""
+
+    __pydantic_config__ = STRICT
+    server: Annotated[
+        fields.HttpsAddress | None,
+        about("The directory of the certificate authority; left out: certbot's own, which is Let's Encrypt."),
+    ] = None
+    email: Annotated[fields.Email | None, about("Whom the authority writes to before a certificate expires.")] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Allow:
     """What manifests may ask for although it is refused by default."""
 
@@ -198,6 +215,7 @@ class Configuration:
     prune: Annotated[Prune, about("Whether, and how many, apps without a manifest are removed.")] = Prune()
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
     allow: Annotated[Allow, about("What manifests may ask for although it is refused by default.")] = Allow()
+    acme: Annotated[Acme, about("Who gives certificates.")] = Acme()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
     log: Annotated[Log, about("What the agent logs.")] = Log()
     limits: Annotated[Limits, about("How long each stage may take.")] = Limits()

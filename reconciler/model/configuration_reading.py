@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from reconciler.model.configuration import Configuration
+from reconciler.model.configuration import DEFAULT_PORT, DEFAULT_TLS_PORT, Configuration
 from reconciler.model.errors import ConfigurationError, Problem
 from reconciler.model.schemas import Schema, adapter_of, json_schema
 from reconciler.model.validation_sentences import found, problems_of
@@ -71,6 +71,9 @@ def _unbuilt(data: dict[str, Any]) -> list[tuple[Path, str]]:
         unbuilt += [((key,), sentence) for key, sentence in EMBEDDED_ONLY.items() if key in data]
     elif data.get("uwsgi", "environment") != "environment":
         unbuilt.append((("uwsgi",), "this belongs to the system profile; the embedded one has a uWSGI in every app"))
+    http = data.get("http")
+    if isinstance(http, dict) and http.get("port", DEFAULT_PORT) == http.get("tlsPort", DEFAULT_TLS_PORT):
+        unbuilt.append((("http", "tlsPort"), "http.port is this port already; nginx needs another one for TLS"))
     return unbuilt
 
 

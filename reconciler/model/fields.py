@@ -262,6 +262,13 @@ PythonVersion = Annotated[
     str, Pattern(PYTHON_VERSION_PATTERN, 'is not a Python version; write it in quotes, such as "3.11"')
 ]
 Account = Annotated[str, Pattern(ACCOUNT_PATTERN, "is not the name of an account")]
+HttpsAddress = Annotated[
+    str,
+    Pattern(r"^https://[A-Za-z0-9\[][A-Za-z0-9.:\[\]-]*(/[!-~]*)?$", "is not an address that begins with https://"),
+]
+Email = Annotated[
+    str, Pattern(r"^[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9][A-Za-z0-9.-]*$", "is not an e-mail address")
+]
 Sha256 = Annotated[str, Pattern(SHA256_PATTERN, "is not a sha256 in 64 lower-case hexadecimal digits")]
 UrlPath = Annotated[str, Pattern(URL_PATH_PATTERN, "is not a URL path that begins with '/'")]
 RequestPath = Annotated[str, Pattern(r"^/[!-~]*$", "is not a request path: it begins with '/' and has no spaces")]

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 API_VERSION: Final = "reconciler/v1"
 KIND: Final = "App"
+CHALLENGE_URL: Final = "/.well-known/acme-challenge/"
+"""Where a certificate authority looks for the answer to its challenge (RFC 8555, 8.3)."""
 
 
 class Strategy(StrEnum):
@@ -167,11 +169,18 @@ class Uwsgi:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """A certificate and its key, as paths on the host."""
+    """How the site speaks HTTPS: with a certificate and a key that lie on the host, or with what ACME gives."""
 
     __pydantic_config__ = STRICT
-    certificate: Annotated[fields.AbsolutePath, about("The path of the certificate chain.")]
-    key: Annotated[fields.AbsolutePath, about("The path of the private key.")]
+    certificate: Annotated[
+        fields.AbsolutePath | None, about("The path of the certificate and its chain on the host, as PEM.")
+    ] = None
+    key: Annotated[fields.AbsolutePath | None, about("The path of the private key on the host, as PEM.")] = None
+    acme: Annotated[StrictBool, about("Whether certbot gets the certificate, and renews it.")] = False
+    listen: Annotated[fields.Port, about("The port; the embedded profile listens on http.tlsPort of agent.yaml.")] = (
+        443
+    )
+    redirect: Annotated[StrictBool, about("Whether plain HTTP leads to HTTPS.")] = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +196,7 @@ class Nginx:
     template: Annotated[
         fields.RelativePath | None, about("A site template in the config repository's folder templates.")
     ] = None
-    tls: Annotated[Tls | None, about("The certificate to serve HTTPS with.")] = None
+    tls: Annotated[Tls | None, about("How the site speaks HTTPS; left out: it speaks HTTP.")] = None
     client_max_body_size: Annotated[fields.Size, about("The largest request body, such as 10m.")] = "1m"
     access_log: Annotated[StrictBool, about("Whether requests are logged.")] = True
 

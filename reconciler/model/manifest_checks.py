@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from reconciler.model import uwsgi_options
+from reconciler.model.tls_checks import tls_mistakes
 from reconciler.model.vassal_environment import RESERVED_NAMES, RESERVED_PREFIX
 from reconciler.model.yaml_documents import Path
 
@@ -49,7 +50,6 @@ UNBUILT = (
         _given,
         'an interpreter from source is not built yet; write the version of a CPython on the host, such as "3.11"',
     ),
-    Unbuilt(("spec", "nginx", "tls"), _given, "TLS is not built yet; leave it out and serve HTTP"),
 )
 """Whoever builds one of these deletes its row."""
 
@@ -65,6 +65,7 @@ def check_manifest(data: Mapping[str, Any], allowed_options: Collection[str] = (
     yield from _static(_items(spec.get("static")))
     yield from _shared(_items(spec.get("shared")), _items(spec.get("static")))
     yield from _server_names(_items(_mapping(spec.get("nginx")).get("serverNames")))
+    yield from tls_mistakes(_mapping(spec.get("nginx")), _items(spec.get("static")))
     yield from _depends_on(_items(spec.get("dependsOn")), app)
     yield from _environment(_mapping(spec.get("env")), "env")
     yield from _environment(_mapping(spec.get("secrets")), "secrets")

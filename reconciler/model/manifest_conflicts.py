@@ -21,7 +21,10 @@ class NameClaim:
 
 @dataclass(frozen=True, slots=True)
 class ServerClaim:
-    """A server name and port that an app wants; an empty ``server_name`` is the default server of the port."""
+    """A server name and port that an app wants; an empty ``server_name`` is the default server of the port.
+
+    ``tls`` says what is spoken there.
+    """
 
     app: str
     file: str
@@ -30,6 +33,7 @@ class ServerClaim:
     server_name: str
     port: int
     placement: Mapping[str, str]
+    tls: bool = False
 
 
 def name_conflicts(claims: Iterable[NameClaim]) -> Iterator[Problem]:
@@ -44,17 +48,40 @@ def name_conflicts(claims: Iterable[NameClaim]) -> Iterator[Problem]:
             yield Problem(claim.file, claim.line, "metadata.name", message, app)
 
 
-def server_conflicts(claims: Iterable[ServerClaim], *, port: int | None = None) -> Iterator[Problem]:
+def server_conflicts(
+    claims: Iterable[ServerClaim], *, port: int | None = None, tls_port: int | None = None
+) -> Iterator[Problem]:
     """A problem for every claim that meets another one on a host that both may be placed on.
 
-    ``port`` takes the place of every claim's own port, where one port serves all apps.
+    ``port`` and ``tls_port`` take the place of every claim's own port, where one port serves all apps.
     """
     by_server: dict[tuple[str, int], list[ServerClaim]] = {}
-    for claim in claims:
-        by_server.setdefault((claim.server_name.lower(), port or claim.port), []).append(claim)
+    by_port: dict[int, list[ServerClaim]] = {}
+    told: set[tuple[str, str]] = set()
+    for claim in sorted(claims, key=lambda claim: claim.tls):
+        at = (tls_port if claim.tls else port) or claim.port
+        by_server.setdefault((claim.server_name.lower(), at), []).append(claim)
+        by_port.setdefault(at, []).append(claim)
     for (_, at), group in by_server.items():
         if len(group) > 1:
-            yield from _conflicts_in(group, at)
+            for problem in _conflicts_in(group, at):
+                # two apps that share a name over HTTP share it over HTTPS too, which is one mistake
+                if (problem.app or "", problem.field) not in told:
+                    told.add((problem.app or "", problem.field))
+                    yield problem
+    for at, group in by_port.items():
+        yield from _mixed(group, at, told)
+
+
+def _mixed(group: list[ServerClaim], port: int, told: set[tuple[str, str]]) -> Iterator[Problem]:
+    """One port speaks either HTTP or HTTPS, whatever the names are."""
+    plain = [claim for claim in group if not claim.tls]
+    for claim in group:
+        other = next((other for other in plain if _meet(claim, other)), None) if claim.tls else None
+        if other is not None and (claim.app, claim.field) not in told:
+            told.add((claim.app, claim.field))
+            message = f"port {port} speaks HTTP for the app {other.app} ({other.file}:{other.line}), so no HTTPS"
+            yield Problem(claim.file, claim.line, claim.field, message, claim.app)
 
 
 def _conflicts_in(group: list[ServerClaim], port: int) -> Iterator[Problem]:

@@ -74,16 +74,18 @@ def read_manifests(
     files: Mapping[str, bytes],
     *,
     port: int | None = None,
+    tls_port: int | None = None,
     labels: Mapping[str, str] | None = None,
     allowed_options: Collection[str] = (),
 ) -> ManifestSet:
     """Read all files, by their names in the repository. Raises nothing: mistakes are in the result.
 
-    ``port`` is the one port that serves all apps, where there is one (the embedded profile's ``http.port``);
+    ``port`` is the one port that serves all apps, where there is one (the embedded profile's ``http.port``), and
+    ``tls_port`` that of all sites with TLS;
     ``labels`` are those of the host that the manifests are read for, where it is one host.
     """
     readings = (read_manifest_file(name, files[name], allowed_options) for name in sorted(files))
-    return combine(readings, port=port, labels=labels)
+    return combine(readings, port=port, tls_port=tls_port, labels=labels)
 
 
 def read_manifest_file(name: str, text: bytes, allowed_options: Collection[str] = ()) -> FileReading:
@@ -110,14 +112,19 @@ def read_manifest_file(name: str, text: bytes, allowed_options: Collection[str] 
 
 
 def combine(
-    readings: Iterable[FileReading], *, port: int | None = None, labels: Mapping[str, str] | None = None
+    readings: Iterable[FileReading],
+    *,
+    port: int | None = None,
+    tls_port: int | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> ManifestSet:
     """All files together: mistakes of single files, apps that cannot live beside each other or wait in vain."""
     readings = tuple(readings)
     problems = [problem for reading in readings for problem in reading.problems]
     problems += name_conflicts(claim for reading in readings for claim in reading.names)
     everything = [placed for reading in readings for placed in reading.placed]
-    problems += server_conflicts((claim for placed in everything for claim in placed.servers), port=port)
+    servers = (claim for placed in everything for claim in placed.servers)
+    problems += server_conflicts(servers, port=port, tls_port=tls_port)
     problems += dependency_conflicts(
         [claim for placed in everything for claim in placed.dependencies],
         {claim.app for reading in readings for claim in reading.names},
@@ -211,6 +218,10 @@ def _servers(manifest: Manifest, document: Document, file: str) -> Iterable[Serv
         line = document.line(path)
         placement = manifest.spec.placement
         yield ServerClaim(manifest.name, file, line, field_name(path), name, nginx.listen, placement)
+        if nginx.tls is not None:
+            where = path if name else ("spec", "nginx", "tls")
+            at = document.line(where), field_name(where)
+            yield ServerClaim(manifest.name, file, *at, name, nginx.tls.listen, placement, tls=True)
 
 
 def _dependencies(manifest: Manifest, document: Document, file: str) -> Iterable[DependencyClaim]:

@@ -18,6 +18,7 @@ from reconciler.model.stage import (
     Observation,
     StageName,
 )
+from reconciler.stages.site_tls import acme_context, declared_tls, provide_certificate, tls_context
 from reconciler.stages.stage import Facts, Work
 
 DEFAULT_TEMPLATE = "site.conf.j2"
@@ -48,6 +49,7 @@ class NginxStage:
                 "nginx.template": nginx.template or "",
                 "nginx.template.content": _sha256(own) if own is not None else "",
                 **static,
+                **declared_tls(facts),
             },
             tools={
                 "template": "" if own is not None else _sha256(default_template(DEFAULT_TEMPLATE)),
@@ -79,7 +81,8 @@ class NginxStage:
         return Observation(not any(is_missing(difference) for difference in differences), differences)
 
     def apply(self, work: Work) -> None:
-        """Test the site file together with all live ones; it goes live in the switch."""
+        """Keep the certificate, and test the site file together with all live ones; it goes live in the switch."""
+        provide_certificate(work.facts, work.desired.inputs.declared)
         work.facts.host.nginx.test(work.desired.files)
 
 
@@ -118,6 +121,8 @@ def site_context(facts: Facts) -> dict[str, object]:
         "http2": "http2" in capabilities,
         "features": sorted(capabilities),
         "token": facts.host.token,
+        "tls": tls_context(facts),
+        "acme": acme_context(facts),
     }
 
 

@@ -80,7 +80,10 @@ def problem_of(app: AppStatus) -> tuple[str, str] | None:
     if not reconciled.holds:
         return STATE_WORDS[reconciled.reason], reconciled.message
     drifted = app.condition(ConditionType.DRIFTED)
-    return ("drifted", f"{drifted.message}; `reconciler drift` shows them") if drifted.holds else None
+    if drifted.holds:
+        return "drifted", f"{drifted.message}; `reconciler drift` shows them"
+    certified = next((one for one in app.conditions if one.type is ConditionType.CERTIFIED), None)
+    return None if certified is None or certified.holds else ("certificate", certified.message)
 
 
 def _concern_of_nobody(error: str, apps: Sequence[AppStatus]) -> str:
