@@ -77,7 +77,7 @@ def _app_from_wire(data: Mapping[str, Any]) -> AppResult:
         data["release"],
         _error_from_wire(data["error"]),
         data["note"],
-        {StageName(stage): seconds for stage, seconds in data["seconds"].items()},
+        {StageName(stage): seconds for stage, seconds in dict(data["seconds"]).items()},
         data["total_seconds"],
     )
 

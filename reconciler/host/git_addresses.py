@@ -18,7 +18,8 @@ ALLOWED_PROTOCOLS = "https:ssh:file"
 MIRROR_NAME_DIGITS = 24
 
 _HINT = "write https://…, ssh://…, user@host:path, file:///… or an absolute path"
-_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+# and what is no text at all, which a file of a repository may hold
+_CONTROL = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 _SCP = re.compile(r"(?P<host>[A-Za-z0-9_][\w.-]*@(?:[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:]+\])):(?P<path>[^-:].*)")
 _USER_INFO = re.compile(r"(?P<scheme>\bhttps?://)[^/\s'\"]*@|(?P<ssh>\bssh://)[^/\s'\":@]*:[^/\s'\"]*@")
 

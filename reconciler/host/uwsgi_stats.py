@@ -110,10 +110,9 @@ def worker_stats(path: Path) -> WorkerStats:
     who = f"the vassal {path.stem}"
     answer = _ask(path, who)
     try:
-        return WorkerStats(
-            answer["pid"], answer["listen_queue"], tuple(_worker(entry) for entry in answer["workers"])
-        )
-    except (LookupError, TypeError, AttributeError) as error:
+        workers = tuple(_worker(entry) for entry in answer["workers"])
+        return WorkerStats(_number(answer, "pid"), _number(answer, "listen_queue"), workers)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
         raise HostError(f"{who} does not answer on {path} as uWSGI does: {error}") from error
 
 
@@ -131,15 +130,21 @@ def _vassal(entry: Mapping[str, Any]) -> VassalState:
 
 def _worker(entry: Mapping[str, Any]) -> Worker:
     return Worker(
-        id=entry["id"],
-        pid=entry["pid"],
-        status=entry["status"],
+        id=_number(entry, "id"),
+        pid=_number(entry, "pid"),
+        status=str(entry["status"]),
         apps_loaded=bool(entry["apps"]),
         accepting=bool(entry["accepting"]),
         busy=any(core["in_request"] for core in entry.get("cores", ())) or entry["status"] == "busy",
-        requests=entry["requests"],
-        starts=entry["respawn_count"],
+        requests=_number(entry, "requests"),
+        starts=_number(entry, "respawn_count"),
     )
+
+
+def _number(entry: Mapping[str, Any], key: str) -> int:
+    if type(entry[key]) is not int:
+        raise ValueError(f"{key} is no whole number")
+    return int(entry[key])
 
 
 def _name(entry: Mapping[str, Any]) -> str:

@@ -15,10 +15,12 @@ from reconciler.host.sops.documents import DEPTH, EXACT_DIGITS, FLOAT_DIGITS, Le
 from reconciler.host.sops.metadata import METADATA_KEY
 from reconciler.host.sops.values import Kind, Value, boolean, number
 from reconciler.model.errors import SecretsUnreadable
+from reconciler.model.yaml_reading import FILE_DIRECTIVES
 
 INDENTATION = 4
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_DIRECTIVE = re.compile(r"^%", re.MULTILINE)
 _COMMENT = re.compile(r"(?:^|(?<=[ \t]))#([^\n]*)", re.MULTILINE)
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
@@ -148,6 +150,7 @@ def _root(text: str, scalars: list[tuple[int, int]]) -> yaml.MappingNode:
     if text.startswith("\ufeff") or "\r" in text:
         raise SecretsUnreadable("has a byte order mark or carriage returns; save it with plain line breaks")
     try:
+        _refuse_deep(text)
         for token in yaml.scan(text, Loader=_LOADER):
             if isinstance(token, yaml.AnchorToken | yaml.AliasToken | yaml.TagToken):
                 raise SecretsUnreadable(f"has an anchor, an alias or a tag in line {token.start_mark.line + 1}")
@@ -163,6 +166,20 @@ def _root(text: str, scalars: list[tuple[int, int]]) -> yaml.MappingNode:
     if not isinstance(root, yaml.MappingNode) or root.flow_style:
         raise SecretsUnreadable("is not a block of keys, one on each line")
     return root
+
+
+def _refuse_deep(text: str) -> None:
+    """Raise before PyYAML builds what lies too deep: it would take the whole process with it."""
+    if len(_DIRECTIVE.findall(text)) > FILE_DIRECTIVES:
+        raise SecretsUnreadable(f"has more than {FILE_DIRECTIVES} lines that begin with '%'")
+    depth = 0
+    for event in yaml.parse(text, Loader=_LOADER):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > DEPTH:
+                raise SecretsUnreadable(f"has values that lie more than {DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _pairs(node: yaml.MappingNode) -> Iterator[tuple[yaml.ScalarNode, yaml.Node]]:
