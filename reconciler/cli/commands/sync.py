@@ -29,8 +29,8 @@ def command(
     from reconciler.cli.views.lines import line  # noqa: PLC0415
     from reconciler.cli.views.once import summary_lines, urls_of  # noqa: PLC0415
     from reconciler.engine.results_wire import from_wire  # noqa: PLC0415
-    from reconciler.model.control import Command, Request  # noqa: PLC0415
-    from reconciler.model.errors import JournalError  # noqa: PLC0415
+    from reconciler.model.control import OTHER_VERSION_HINT, Command, Request  # noqa: PLC0415
+    from reconciler.model.errors import JournalError, ReconcilerError  # noqa: PLC0415
 
     installation = invocation_of(context).installation()
     request = Request(Command.SYNC, app, wait=not no_wait, seconds=timeout)
@@ -42,7 +42,10 @@ def command(
     if no_wait:
         write_lines([line("The agent was asked for a pass; `reconciler status` shows what came of it.")])
         return 0
-    result = from_wire(answer["result"])
+    try:
+        result = from_wire(answer["result"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ReconcilerError("the agent's answer is none that is understood", hint=OTHER_VERSION_HINT) from error
     urls: dict[str, str] = {}
     # one who may speak to the agent may yet have no right to read its journal
     with suppress(JournalError), installation.journal() as journal:
