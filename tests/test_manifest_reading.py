@@ -226,8 +226,20 @@ def test_a_number_in_the_environment_stays_as_it_is_written() -> None:
         ("secrets: {UID: f.yaml#k}", "spec.secrets.UID: this variable belongs to the shell"),
         ("env: {A: b}\nsecrets: {A: f.yaml#k}", "spec.secrets.A: A is in spec.env already"),
         # keys that wait for their stage
-        ("build: {python: {implementation: pypy}}", "spec.build.python.implementation: PyPy is not built yet"),
-        ("build: {python: {source: x}}", "spec.build.python.source: an interpreter from source is not built yet"),
+        ("build: {python: {implementation: pypy}}", "spec.build.python.implementation: uWSGI runs PyPy only with a"),
+        (
+            f"build: {{python: {{source: x, sha256: {'a' * 64}}}}}",
+            "spec.build.python.source: 'x' is not the http, https or file address",
+        ),
+        (
+            "build: {python: {source: https://x.example.com/P.tgz}}",
+            "spec.build.python.sha256: this key is required: it says which archive may be built",
+        ),
+        ('build: {python: "3.7"}', "spec.build.python: no uWSGI of an environment runs Python 3.7"),
+        (
+            'build: {python: {version: "3.11", optimize: false}}',
+            "spec.build.python.optimize: this belongs to a source, and there is none",
+        ),
     ],
 )
 def test_a_mistake_is_told_once_where_it_is(spec: str, problem: str) -> None:

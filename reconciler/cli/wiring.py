@@ -172,6 +172,7 @@ class Installation:
                 None if system else http.port,
                 token,
                 self._packages(),
+                self.configuration.python.mirror,
                 self._distribution_uwsgi(),
                 None if system else http.tls_port,
             )

@@ -116,7 +116,7 @@ class Applying:
         heals = self.plan.change(StageName.VASSAL).heals
         set_aside(self.host.layout, self.app.name, [d for d in heals if d.kind is DifferenceKind.EXTRA])
         self._run(self._stage(StageName.VASSAL))
-        restored = [self.plan.change(name) for name in (StageName.SOURCE, StageName.BUILD)]
+        restored = [self.plan.change(name) for name in (StageName.SOURCE, StageName.INTERPRETER, StageName.BUILD)]
         before = self.applied.get(StageName.VASSAL)
         if before is None or before.digest != self.app.stage(StageName.VASSAL).digest:
             return
@@ -146,6 +146,7 @@ class Applying:
         """Let a stage that makes an output end after its time, with all that it started."""
         limits = {
             StageName.SOURCE: self.limits.source,
+            StageName.INTERPRETER: self.limits.interpreter,
             StageName.BUILD: self.limits.build,
             StageName.STATIC: self.limits.static,
         }

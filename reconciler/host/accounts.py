@@ -12,12 +12,14 @@ from pathlib import Path
 from reconciler.host.processes import Account, run
 from reconciler.model.errors import CommandFailed, HostError, StageFailed
 
-__all__ = ["Account", "account_name", "find_account", "group_id", "make_account"]
+__all__ = ["Account", "account_name", "find_account", "group_id", "make_account", "make_builder"]
 
 USERADD_SECONDS = 30.0
 NAME_CHARACTERS = 32
 """The longest name that useradd takes."""
 PREFIX = "app-"
+BUILDER = "reconciler-build"
+BUILDER_COMMENT = "reconciler builds"
 HASH_CHARACTERS = 6
 NO_LOGIN = "/usr/sbin/nologin"
 # useradd holds one lock for all of the host, and does not wait for it
@@ -48,7 +50,15 @@ def make_account(app: str, home: Path) -> Account:
 
     Raises :class:`StageFailed` when an account of this name belongs to somebody else.
     """
-    name, comment = account_name(app), f"reconciler app {app}"
+    return _settled(account_name(app), f"reconciler app {app}", home, f"the app {app}")
+
+
+def make_builder(home: Path) -> Account:
+    """The system account that builds interpreters, made when it is not there. Raises as :func:`make_account`."""
+    return _settled(BUILDER, BUILDER_COMMENT, home, "building")
+
+
+def _settled(name: str, comment: str, home: Path, what: str) -> Account:
     with _MAKING:
         known = find_account(name)
         if known is None:
@@ -58,8 +68,8 @@ def make_account(app: str, home: Path) -> Account:
         raise HostError(f"the account {name} was made, and is not there", hint="run `getent passwd` on this host")
     if pwd.getpwnam(name).pw_gecos.split(",")[0] != comment:
         raise StageFailed(
-            f"the account {name} is there, and was not made for the app {app}",
-            hint=f"write it into spec.user if {app} is to run as {name}, or rename that account",
+            f"the account {name} is there, and was not made for {what}",
+            hint=f"write it into spec.user if an app is to run as {name}, or rename that account",
         )
     return known
 

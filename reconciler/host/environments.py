@@ -28,6 +28,9 @@ from reconciler.model.requirements import Closure, Kind
 PYUWSGI_REQUIREMENT = "pyuwsgi>=2.0.30,<2.1"
 """The uWSGI that every environment gets when the app brings none: each app runs on uWSGI of its own Python."""
 
+UWSGI_REQUIREMENT = "uwsgi>=2.0.30,<2.1"
+"""What is compiled where there is no wheel for an interpreter."""
+
 PASSED_VARIABLES = (
     "PATH", "LANG", "LC_ALL",
     "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy",
@@ -211,10 +214,22 @@ class _Uv:
         except StageFailed as error:
             if error.retry is Retry.NEXT_PASS:
                 raise
-            version = self.interpreter.minor
+            self._compile_uwsgi(requirement)
+
+    def _compile_uwsgi(self, no_wheel: str) -> None:
+        """Build uWSGI from its source against the interpreter of the environment."""
+        if self.on_line is not None:
+            self.on_line(f"{no_wheel} has no wheel for Python {self.interpreter.minor} here: uWSGI is compiled")
+        try:
+            self.pip_install("--no-deps", "--no-binary", "uwsgi", UWSGI_REQUIREMENT, entry=UWSGI_REQUIREMENT)
+        except StageFailed as error:
+            if error.retry is Retry.NEXT_PASS:
+                raise
             raise StageFailed(
-                f"{requirement} has no wheel for Python {version} on this host, so no app can run on it",
-                hint="set build.python to another version, or add uwsgi to the requirements to have it compiled",
+                f"{no_wheel} has no wheel for Python {self.interpreter.minor} on this host, and uWSGI cannot be "
+                "compiled for it, so no app can run on it",
+                hint="set build.python to another version, or add what a compiler needs to build.systemPackages "
+                "(build-essential, and the interpreter's headers)",
                 tail=error.tail,
             ) from error
 

@@ -32,6 +32,8 @@ class Host:
     port: int | None
     token: str
     packages: SystemPackages
+    python_mirror: str | None = None
+    """Where uv gets interpreters that the host does not have; ``None``: it gets none."""
     distribution_uwsgi: Callable[[], DistributionUwsgi] | None = None
     """Asked for the uWSGI of all apps; ``None``: each app has one in its environment."""
     tls_port: int | None = None

@@ -11,7 +11,7 @@ from reconciler.host.layout import Layout
 from reconciler.host.owners import folder_changed_at
 from reconciler.model.stage import AppliedStage, Difference, DifferenceKind, Observation, StageName
 
-WHOLE = {StageName.BUILD: "environment/bin/python"}
+WHOLE = {StageName.BUILD: "environment/bin/python", StageName.INTERPRETER: "interpreter.json"}
 """A path in an output that proves more than its folder does: an environment dies with its interpreter."""
 
 BLOCK_BYTES = 512

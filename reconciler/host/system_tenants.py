@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.host.accounts import Account, account_name, find_account, group_id, make_account
+from reconciler.host.accounts import Account, account_name, find_account, group_id, make_account, make_builder
 from reconciler.host.files import remove_tree, write_whole
 from reconciler.host.ownership import change_owner
 from reconciler.host.system_layout import SystemLayout
@@ -62,6 +62,10 @@ class OwnAccounts:
         for path in (self.layout.access_log(app), self.layout.error_log(app)):
             _file(path, None, logs)
         return account
+
+    def builder(self, home: Path) -> Account:
+        """An account of its own, so that no app's processes reach what others will run."""
+        return make_builder(home)
 
     def leave(self, app: str) -> None:
         """Take the folder of sockets away, now and for the next boot."""

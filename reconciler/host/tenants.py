@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from pathlib import Path
 from typing import Protocol
 
 from reconciler.host.processes import Account
@@ -21,6 +22,12 @@ class Tenants(Protocol):
 
     def settle(self, app: str, user: str | None) -> Account | None:
         """Make the account and its places where they are missing; ``None`` where it is the agent's own."""
+
+    def builder(self, home: Path) -> Account | None:
+        """The account that builds what apps have in common, and nothing else; ``None``: the agent's own.
+
+        It is made where it is missing, with ``home`` as its home, which is not made.
+        """
 
     def leave(self, app: str) -> None:
         """Take away what an app that is gone needs no more; its account and its files stay."""
@@ -41,6 +48,11 @@ class OwnAccount:
     def settle(self, app: str, user: str | None) -> Account | None:
         """Nothing to make."""
         del app, user
+        return None
+
+    def builder(self, home: Path) -> Account | None:
+        """Nobody else."""
+        del home
         return None
 
     def leave(self, app: str) -> None:

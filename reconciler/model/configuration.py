@@ -137,6 +137,17 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
+class Python:
+    """Where interpreters come from that the host does not have; without ``mirror`` nothing is downloaded."""
+
+    __pydantic_config__ = STRICT
+    mirror: Annotated[
+        fields.Mirror | None,
+        about("An address, or a file: folder, with the builds of Python that uv installs."),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """What the agent logs; SIGUSR1 switches ``debug`` on and off while it runs."""
 
@@ -157,6 +168,9 @@ class Limits:
     source: Annotated[fields.Interval, about("The longest time that a checkout may take.")] = timedelta(minutes=10)
     build: Annotated[fields.Interval, about("The longest time that making an environment may take.")] = timedelta(
         hours=1
+    )
+    interpreter: Annotated[fields.Interval, about("The longest time that making an interpreter may take.")] = (
+        timedelta(hours=2)
     )
     static: Annotated[fields.Interval, about("The longest time that making static files may take.")] = timedelta(
         minutes=15
@@ -216,6 +230,7 @@ class Configuration:
     store: Annotated[Store, about("How large the store of outputs may grow.")] = Store()
     allow: Annotated[Allow, about("What manifests may ask for although it is refused by default.")] = Allow()
     acme: Annotated[Acme, about("Who gives certificates.")] = Acme()
+    python: Annotated[Python, about("Where interpreters come from that the host does not have.")] = Python()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
     log: Annotated[Log, about("What the agent logs.")] = Log()
     limits: Annotated[Limits, about("How long each stage may take.")] = Limits()

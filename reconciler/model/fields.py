@@ -261,6 +261,16 @@ AllowedOption = Annotated[OptionName, AfterValidator(_settable)]
 PythonVersion = Annotated[
     str, Pattern(PYTHON_VERSION_PATTERN, 'is not a Python version; write it in quotes, such as "3.11"')
 ]
+SourceArchive = Annotated[
+    str,
+    Pattern(
+        r"^(https?://[^\s/@]+|file://)/\S+\.(tar\.xz|tar\.gz|tgz|tar\.bz2)$",
+        "is not the http, https or file address of a .tar.xz, .tgz, .tar.gz or .tar.bz2 archive, without a password",
+    ),
+]
+Mirror = Annotated[
+    str, Pattern(r"^(https?://[^\s@]+|file:///\S*)$", "is not an http, https or file address without a password")
+]
 Account = Annotated[str, Pattern(ACCOUNT_PATTERN, "is not the name of an account")]
 HttpsAddress = Annotated[
     str,

@@ -99,8 +99,13 @@ class Interpreter:
     __pydantic_config__ = STRICT
     implementation: Annotated[Literal["cpython", "pypy"], about("The implementation of Python.")] = "cpython"
     version: Annotated[fields.PythonVersion | None, about('Its version in quotes, such as "3.11".')] = None
-    source: Annotated[fields.Line | None, about("The address of a source archive to build it from.")] = None
+    source: Annotated[
+        fields.SourceArchive | None, about("The address of an archive of CPython's source, to build it from.")
+    ] = None
     sha256: Annotated[fields.Sha256 | None, about("The sha256 of the source archive.")] = None
+    optimize: Annotated[
+        StrictBool, about("Whether a build from source is optimized by a profile, which takes several times as long.")
+    ] = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ manifest does not hide the others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -20,6 +21,8 @@ OWN_PREFIX = "RECONCILER_"
 """The reconciler tells an app about its release in variables that begin so."""
 SERVERS = frozenset({"emperor", "nginx"})
 """Names of sockets and logs of the servers; an app of such a name would take them."""
+OLDEST_MINOR = 8
+"""The oldest minor version of Python 3 that there are wheels of uWSGI for."""
 BUNDLE_ENDINGS = (".css", ".js", ".mjs")
 
 Finding = tuple[Path, str]
@@ -43,12 +46,8 @@ UNBUILT = (
     Unbuilt(
         ("spec", "build", "python", "implementation"),
         lambda value: value == "pypy",
-        'PyPy is not built yet; write the version of a CPython, such as python: "3.11"',
-    ),
-    Unbuilt(
-        ("spec", "build", "python", "source"),
-        _given,
-        'an interpreter from source is not built yet; write the version of a CPython on the host, such as "3.11"',
+        "uWSGI runs PyPy only with a compiler at every start, and cannot tell whether a worker has loaded the app, "
+        'so that no release could be proven; write the version of a CPython, such as python: "3.11"',
     ),
 )
 """Whoever builds one of these deletes its row."""
@@ -89,14 +88,26 @@ def unbuilt_keys(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _interpreter(python: object) -> Iterator[Finding]:
+    path: Path = ("spec", "build", "python")
+    yield from _too_old(python, path)
     if not isinstance(python, dict) or python.get("implementation") == "pypy":
         return
-    path: Path = ("spec", "build", "python")
+    yield from _too_old(python.get("version"), (*path, "version"))
+    if python.get("source") is not None and python.get("sha256") is None:
+        yield (*path, "sha256"), "this key is required: it says which archive may be built, whoever serves it"
     if python.get("source") is None:
+        if python.get("optimize") is not None:
+            yield (*path, "optimize"), "this belongs to a source, and there is none"
         if python.get("version") is None:
             yield (*path, "version"), "this key is required: it says which Python of the host is used"
         if python.get("sha256") is not None:
             yield (*path, "sha256"), "a sha256 belongs to a source, and there is none"
+
+
+def _too_old(version: object, path: Path) -> Iterator[Finding]:
+    match = re.match(r"3\.(\d+)", version) if isinstance(version, str) else None
+    if match is not None and int(match[1]) < OLDEST_MINOR:
+        yield path, f"no uWSGI of an environment runs Python {match[0]}; the oldest is 3.{OLDEST_MINOR}"
 
 
 def _static(folders: list[Any]) -> Iterator[Finding]:

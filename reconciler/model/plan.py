@@ -29,6 +29,7 @@ DETAILS = 20
 """How many differences of one stage a plan lists."""
 DROPPED = {
     StageName.PACKAGES: "no system package is asked for any more; those that are installed stay",
+    StageName.INTERPRETER: "an interpreter of the host is asked for; this one goes with the last release on it",
 }
 """What is said of an optional stage that git asks for no more."""
 
@@ -128,7 +129,7 @@ def _reloaded(changes: list[Change]) -> list[Change]:
     """Where code or environment of a running release are made anew, its processes have to load them."""
     restored = [
         change.stage.value for change in changes
-        if change.stage in (StageName.SOURCE, StageName.BUILD) and change.needed
+        if change.stage in (StageName.SOURCE, StageName.INTERPRETER, StageName.BUILD) and change.needed
         and not {Reason.DRIFTED, Reason.OUTPUT_MISSING}.isdisjoint(change.reasons)
     ]  # fmt: skip
     if not restored:

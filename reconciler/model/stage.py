@@ -18,6 +18,7 @@ class StageName(StrEnum):
 
     PACKAGES = "packages"
     SOURCE = "source"
+    INTERPRETER = "interpreter"
     BUILD = "build"
     STATIC = "static"
     NGINX = "nginx"
@@ -27,10 +28,10 @@ class StageName(StrEnum):
 SECRET_PREFIX = "secrets."  # noqa: S105  no password: the beginning of a name
 """Inputs whose name begins so are keyed hashes: that one changed may be told, its value means nothing to anybody."""
 
-STORED = frozenset({StageName.SOURCE, StageName.BUILD, StageName.STATIC})
+STORED = frozenset({StageName.SOURCE, StageName.INTERPRETER, StageName.BUILD, StageName.STATIC})
 """Stages whose outputs are immutable folders of the store."""
 
-OPTIONAL = frozenset({StageName.PACKAGES})
+OPTIONAL = frozenset({StageName.PACKAGES, StageName.INTERPRETER})
 """Stages that only some apps ask for; of the others no plan and no digest knows them."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from reconciler.stages.build import BuildStage
+from reconciler.stages.interpreter import InterpreterStage
 from reconciler.stages.nginx import NginxStage
 from reconciler.stages.packages import PackagesStage
 from reconciler.stages.source import SourceStage
@@ -13,6 +14,7 @@ from reconciler.stages.vassal import VassalStage
 STAGES: tuple[Stage, ...] = (
     PackagesStage(),
     SourceStage(),
+    InterpreterStage(),
     BuildStage(),
     StaticStage(),
     NginxStage(),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.host.app_commands import app_environment, run_app_command
@@ -15,6 +16,7 @@ from reconciler.host.ownership import drop_special, give, protect, seize
 from reconciler.host.package_cache import drop_damaged
 from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
+from reconciler.host.stored_interpreters import stored_interpreter
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Interpreter
 from reconciler.model.requirements import Closure, closure
@@ -38,17 +40,18 @@ class BuildStage(StoredStage):
 
         build = facts.manifest.spec.build
         requirements = _closure(facts)
-        interpreter = _interpreter(facts)
-        python = identity(interpreter)
+        python = _python(facts)
         reads_source = bool(build.commands) or requirements.needs_source
         upstream = {StageName.SOURCE: facts.upstream[StageName.SOURCE]} if reads_source else {}
+        if (made := facts.upstream.get(StageName.INTERPRETER)) is not None:
+            upstream[StageName.INTERPRETER] = made
         return Inputs(
             self.name,
             {
                 # an environment is built with the rights of the account that runs it, and nobody else may trust it
                 "user": facts.account,
                 "uwsgi": facts.uwsgi,
-                "build.python": f"{python['implementation']} {python['version']}",
+                "build.python": f"{python['implementation']} {python['version']}".strip(),
                 "build.requirements": requirements.kind.value,
                 **{f"build.requirements.{path}": _sha256(text) for path, text in requirements.files.items()},
                 "build.systemPackages": " ".join(sorted(set(build.system_packages))),
@@ -122,7 +125,18 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path, account: A
     place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app), account)
 
 
+def _python(facts: Facts) -> Mapping[str, str]:
+    """What the interpreter adds to the inputs; one in the store has its own digest, and may not be there yet."""
+    if StageName.INTERPRETER not in facts.upstream:
+        return identity(_interpreter(facts))
+    python = facts.manifest.spec.build.python
+    version = python.version if isinstance(python, Interpreter) else python
+    return {"implementation": "cpython", "version": version or "", "patch": ""}
+
+
 def _interpreter(facts: Facts) -> HostInterpreter:
+    if (made := facts.upstream.get(StageName.INTERPRETER)) is not None:
+        return stored_interpreter(facts.layout.output(StageName.INTERPRETER, made))
     python = facts.manifest.spec.build.python
     wanted = python.version if isinstance(python, Interpreter) else python
     if facts.host.distribution_uwsgi is None:
