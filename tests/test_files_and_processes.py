@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.host.files import building, publish_folder, remove_tree, replace_link, tail_of, write_whole
+from reconciler.host import files
+from reconciler.host.files import (
+    building,
+    make_folder,
+    publish_folder,
+    remove_tree,
+    remove_visible,
+    replace_link,
+    tail_of,
+    write_whole,
+)
 from reconciler.host.processes import Limits, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 
@@ -75,6 +85,22 @@ def test_removing_a_tree_follows_no_link_and_minds_no_mode(tmp_path: Path) -> No
     remove_tree(tree)
     assert not tree.exists()
     assert (outside / "kept").exists()
+
+
+def test_the_name_of_what_is_removed_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "output").mkdir()
+    seen: list[list[str]] = []
+    monkeypatch.setattr(files, "remove_tree", lambda _: seen.append([path.name for path in tmp_path.iterdir()]))
+    remove_visible(tmp_path / "output")
+    assert [name.startswith(".tmp-") for name in seen[0]] == [True]
+
+
+def test_new_folders_are_flushed_from_the_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[Path] = []
+    monkeypatch.setattr(files, "flush_folder", flushed.append)
+    make_folder(tmp_path / "a" / "b")
+    make_folder(tmp_path / "a" / "b")
+    assert flushed == [tmp_path, tmp_path / "a"]
 
 
 def test_the_tail_of_a_log_can_start_where_it_was_before(tmp_path: Path) -> None:

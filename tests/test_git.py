@@ -11,6 +11,7 @@ import shutil
 import ssl
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -407,13 +408,15 @@ def test_a_force_push_is_seen_and_what_it_dropped_is_named(origin: Repository, m
 
 
 def test_a_checkout_has_the_folder_with_modes_and_links_and_nothing_of_git(
-    origin: Repository, mirrors: Mirrors, tmp_path: Path
+    origin: Repository, mirrors: Mirrors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (origin.path / "app" / "run").write_text("#!/bin/sh\n")
     (origin.path / "app" / "run").chmod(0o755)
     (origin.path / "app" / "shadow").symlink_to("/etc/shadow")
     commit = origin.commit("files", app__deep__er="3")
     fetched(mirrors, origin)
+    # nothing is put where an agent that is killed would leave it for ever
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     mirrors.checkout(origin.address, commit, "app", tmp_path / "out", submodules=True, lfs=True)
     assert snapshot(tmp_path / "out") == {
         "deep/er": "- 3",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from reconciler.engine.keeping import Keeping, KeptOf, asked_by
 from reconciler.engine.retention import Budget, Footprint, Output, Retained, within_budget
 from reconciler.host.contents import forget_index, forget_indexes
-from reconciler.host.files import TEMPORARY_PREFIX, remove_tree
+from reconciler.host.files import TEMPORARY_PREFIX, remove_tree, remove_visible
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.host.layout import Layout
 from reconciler.host.old_assets import prune_assets
@@ -175,7 +175,7 @@ class Collecting:
         for stage in STORED:
             for entry in _entries(self.layout.store / stage):
                 if (stage, entry.name) not in names and not entry.name.startswith(TEMPORARY_PREFIX):
-                    remove_tree(entry)
+                    remove_visible(entry)
                     removed += 1
         forget_indexes(self.layout)
         return removed
@@ -185,7 +185,7 @@ class Collecting:
         forget_index(self.layout, output)
         if not path.exists():
             return 0
-        remove_tree(path)
+        remove_visible(path)
         return 1
 
     def _prune_releases(self, app: str, vassals: Iterable[str]) -> None:

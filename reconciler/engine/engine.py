@@ -198,21 +198,31 @@ class Engine:
             everywhere = look.looked_at is None
             problems += self._housekeeping.sweep(self._known, looked_at, desired, busy=busy, everywhere=everywhere)
             if look.whole:
-                self._remember(look, desired, result.apps, final=look.final or not touched)
+                self._remember(look, desired)
             asked = COLLECT in trigger.split("+")
-            collected = self._housekeeping.collect(desired, self.work, asked=asked, everywhere=everywhere)
+            unfinished = self._settling.take_unfinished()
+            collected = self._housekeeping.collect(
+                desired, self.work, asked=asked, everywhere=everywhere, unfinished=unfinished
+            )
             problems += collected.problems
+            if look.whole:
+                # last: a process that is killed before this leaves word that there is something to collect
+                self._settle(look, desired, result.apps, final=look.final or not touched)
             result = replace(result, notes=collected.notes)
             self._housekeeping.remember_errors(looked_at, self._recalling.records, busy)
         problems = (*result.problems, *problems, *self._housekeeping.problems)
         return self._finish(look, trigger, replace(result, problems=problems))
 
-    def _remember(self, look: _Look, desired: Desired, results: tuple[AppResult, ...], *, final: bool) -> None:
+    def _remember(self, look: _Look, desired: Desired) -> None:
         if desired is self._remembered and look.looked_at == frozenset():
             return
         self.reader.repository.remember(desired.revision)
         known = self._recalling
         self._housekeeping.forget_unasked(desired, known.records, {*self._known, *known.suspensions})
+
+    def _settle(self, look: _Look, desired: Desired, results: tuple[AppResult, ...], *, final: bool) -> None:
+        if desired is self._remembered and look.looked_at == frozenset():
+            return
         if final and self.work.at_rest:
             branch = self.reader.configuration.repository.branch
             self._settling.remember(settled_by(desired, results, branch))

@@ -90,21 +90,30 @@ class Housekeeping:
             return ()
         return sweep(self.host, applied, settled, desired, self.configuration.prune, busy=busy, everywhere=everywhere)
 
-    def collect(self, desired: Desired, work: Work, *, asked: bool = False, everywhere: bool = True) -> Collected:
-        """Remove what is not needed any more: after work, when the limits changed, and when it is ``asked`` for.
+    def collect(
+        self,
+        desired: Desired,
+        work: Work,
+        *,
+        asked: bool = False,
+        everywhere: bool = True,
+        unfinished: bool = False,
+    ) -> Collected:
+        """Remove what is not needed any more: after work, also work that an earlier process left ``unfinished``, when
+        the limits changed, and when it is ``asked`` for.
 
         After work it is enough to look at what the work left behind, where not ``everywhere`` was looked anyway.
         """
         self._ended += work.take_ended()
         if asked:
             self.journal.forget_passes(PASSES_KEPT)
-        elif not self._ended and not self._collecting.due:
+        elif not self._ended and not self._collecting.due and not unfinished:
             return Collected()
         under_way = [attempt.app for attempt in work.running().values() if attempt.app is not None]
         ended, self._ended = self._ended, []
         try:
             self.observer.contents.save()
-            if asked or everywhere or self._collecting.due:
+            if asked or everywhere or unfinished or self._collecting.due:
                 return self._collecting.collect(desired, under_way)
             return self._collecting.collect_after(ended, desired, under_way)
         except OSError as error:

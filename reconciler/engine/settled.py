@@ -19,6 +19,7 @@ from reconciler import __version__
 from reconciler.engine.polling import Polled, poll, refs_of
 from reconciler.engine.results import AppResult
 from reconciler.engine.trust import unchanged
+from reconciler.host.daemons import boot_id
 from reconciler.host.git import Mirrors
 from reconciler.host.journal import AppRecord, Journal
 from reconciler.host.layout import Layout
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 SETTING = "settled"
+WORKING = ""
+"""What is remembered from the beginning of some work until it is seen to its end."""
 WITH_CONFIG = ""
 """In place of a revision: the app is deployed at the config repository's own commit."""
 
@@ -65,6 +68,20 @@ class Settling:
     journal: Journal
     reader: Reader
     _remembered: Settled | None = None
+    _unfinished: bool | None = None
+
+    def take_unfinished(self) -> bool:
+        """Whether an earlier process may have left something behind, because its work was not seen to its end, or
+        because the host has started anew since: names that were removed may have come back. Says so once.
+        """
+        found, self._unfinished = self._found_unfinished(), False
+        return found
+
+    def _found_unfinished(self) -> bool:
+        if self._unfinished is None:
+            text = self.journal.setting(SETTING)
+            self._unfinished = text is not None and (text == WORKING or json.loads(text).get("boot") != boot_id())
+        return self._unfinished
 
     def look(
         self, applied: AppliedApps, records: Mapping[str, AppRecord], observer: Observer
@@ -88,13 +105,20 @@ class Settling:
         if settled is not None and settled == self._remembered:
             return
         self._remembered = settled
+        # what an earlier process left is read before it is written over
+        self._found_unfinished()
         if settled is None:
-            if self.journal.setting(SETTING):
-                self.journal.record_setting(SETTING, "")
+            self.journal.record_setting(SETTING, WORKING)
             return
         apps = [[app.name, app.address, app.wanted, app.commit] for app in settled.apps]
         signers = dict(self.reader.trust.lists)
-        known = {"basis": self._basis, "revision": settled.revision, "apps": apps, "signers": signers}
+        known = {
+            "basis": self._basis,
+            "boot": boot_id(),
+            "revision": settled.revision,
+            "apps": apps,
+            "signers": signers,
+        }
         self.journal.record_setting(SETTING, json.dumps(known))
 
     def _recall(self) -> Settled | None:
@@ -102,7 +126,7 @@ class Settling:
         if not text:
             return None
         known = json.loads(text)
-        if known["basis"] != self._basis or not unchanged(known.get("signers", {})):
+        if known["basis"] != self._basis or known.get("boot") != boot_id() or not unchanged(known.get("signers", {})):
             return None
         return Settled(known["revision"], tuple(SettledApp(*app) for app in known["apps"]))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Container, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from reconciler.stages.vassal import vassal_of
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
 
+_ENVIRONMENT = re.compile(r"(?P<vassal>(?P<app>[a-z][a-z0-9-]*)(\.(?P<release>[0-9a-f]{12}))?)\.env(\.kept)?")
 HEADER_BYTES = 256
 """How much of a vassal's file is read to see who wrote it."""
 
@@ -56,6 +58,7 @@ def sweep(
         if not everywhere:
             return ()
         remove_dead_sockets(host.layout, busy)
+        remove_lone_environments(host.layout, applied, busy)
         known = {*desired.apps, *desired.held, *applied, *busy}
         unknown = strays(host.layout, known)
         why_not = refusal(unknown, len(known) + len(unknown), prune, unreadable=desired.unreadable)
@@ -83,6 +86,26 @@ def remove_dead_sockets(layout: Layout, busy: Collection[str] = ()) -> None:
         for path in left:
             if str(path) not in listening:
                 path.unlink(missing_ok=True)
+
+
+def remove_lone_environments(
+    layout: Layout, applied: Mapping[str, Mapping[StageName, AppliedStage]], busy: Collection[str] = ()
+) -> None:
+    """Remove the environment of vassals that have no settings: of a candidate that never started, or that has left.
+
+    It may hold secrets. Where a person removed the settings of what was applied, that is drift, and not seen to here.
+    """
+    with os.scandir(layout.vassals) as entries:
+        names = {entry.name for entry in entries}
+    serving = {
+        vassal_of(app, stages[StageName.VASSAL]) for app, stages in applied.items() if StageName.VASSAL in stages
+    }
+    for name in names:
+        match = _ENVIRONMENT.fullmatch(name)
+        if match is None or f"{match['vassal']}.ini" in names or match["vassal"] in serving:
+            continue
+        if match["app"] not in busy and (match["release"] or match["app"] in applied):
+            (layout.vassals / name).unlink(missing_ok=True)
 
 
 def strays(layout: Layout, known: Container[str]) -> list[str]:

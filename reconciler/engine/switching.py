@@ -109,6 +109,8 @@ class Switch:
                 self.host.nginx.ensure_running()
             if not first:
                 switch(self.layout, self.app.name, self.app.release)
+            if not self.started:
+                self._have_it_run()
             # a time of its own: what a slow start has left of the candidate's would make traffic go to and fro
             probe_public(self.host, self.app, self._in_time(), log_position)
             if self.started:
@@ -118,6 +120,12 @@ class Switch:
             self._give_up(error, site_was_installed=install_site)
             raise
         verified()
+
+    def _have_it_run(self) -> None:
+        """After a reboot the release may not run yet, and must not be blamed for that where only its site changes."""
+        if not self.host.emperor.running():
+            self.host.emperor.ensure_running()
+        self._wait_until_ready(self.app.release, self._in_time())
 
     def retire_old(self) -> None:
         """Let the vassals of earlier releases finish their requests, then end them.

@@ -92,7 +92,7 @@ class Daemon:
     def end_orphans(self, program: Path, number: signal.Signals, seconds: float) -> None:
         """End what a daemon that was killed left behind: processes of its session that run the same ``program``."""
         recorded = self._recorded()
-        if recorded is None or recorded[2] != _boot() or _identity(recorded[0]) is not None:
+        if recorded is None or recorded[2] != boot_id() or _identity(recorded[0]) is not None:
             return
         handles = [handle for pid in _session(recorded[0]) if (handle := _open_if_runs(pid, program)) is not None]
         try:
@@ -110,7 +110,7 @@ class Daemon:
     def _launch(self, command: tuple[str, ...], open_files: int | str, lock: int) -> int:
         # a plain /bin/sh does not know the word
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1] if open_files == "hard" else open_files
-        launcher = ("/bin/sh", "-c", LAUNCHER, "sh", str(self.record), _boot(), str(files), *command)
+        launcher = ("/bin/sh", "-c", LAUNCHER, "sh", str(self.record), boot_id(), str(files), *command)
         with self.log.open("ab") as log:
             process = subprocess.Popen(
                 launcher,
@@ -202,10 +202,11 @@ def _identity(pid: int) -> tuple[int, int, str] | None:
         return None
     # the name of the program, in parentheses, may hold blanks and parentheses itself
     fields = status[status.rindex(")") + 1 :].split()
-    return None if fields[0] in "ZXx" else (pid, int(fields[19]), _boot())
+    return None if fields[0] in "ZXx" else (pid, int(fields[19]), boot_id())
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """What names this start of the host, and no other."""
     return BOOT_ID.read_text().strip()
 
 

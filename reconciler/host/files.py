@@ -31,6 +31,17 @@ def flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it that are missing, so that they survive a loss of power."""
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        made.mkdir(exist_ok=True)
+        flush_folder(made.parent)
+
+
 def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644, owner: tuple[int, int] | None = None) -> bool:
     """Put ``content`` at ``path`` in one step; return whether anything had to change.
 
@@ -166,7 +177,7 @@ def building(final: Path, *, replace: bool = False) -> Iterator[Path]:
 
     What is at ``final`` already stays, unless ``replace`` says that it is damaged.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(final.parent)
     temporary = temporary_sibling(final)
     temporary.mkdir(mode=0o755)
     try:
@@ -225,6 +236,13 @@ def _remove_deep(path: Path) -> None:
     finally:
         os.close(parent)
     shutil.rmtree(path)
+
+
+def remove_visible(path: Path) -> None:
+    """Remove a tree whose name says that it is whole: the name goes first, so that nobody ever meets half of it."""
+    temporary = temporary_sibling(path)
+    path.rename(temporary)
+    remove_tree(temporary)
 
 
 def tail_of(path: Path, size: int = 4096, *, since: int = 0) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from reconciler.host.files import TEMPORARY_PREFIX
 from reconciler.host.git_addresses import Address, masked, parse_address, submodule_address
 from reconciler.host.git_commands import local
 from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
@@ -173,8 +174,9 @@ def place_tree(mirror: Path, tree: str, destination: Path, *, timeout: float) ->
     :class:`CommandFailed`, also for a tree with paths that git refuses (``..``, ``.git``).
     """
     destination.mkdir(parents=True, exist_ok=True)
-    # an index of its own: several checkouts may run on one mirror at once
-    with tempfile.TemporaryDirectory(prefix="reconciler-index-") as folder:
+    # an index of its own: several checkouts may run on one mirror at once. It lies where the next pass clears away
+    # what an agent that was killed left behind
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=destination.parent) as folder:
         environment = {"GIT_INDEX_FILE": f"{folder}/index", "GIT_WORK_TREE": str(destination)}
         local(mirror, ("read-tree", "--reset", "-u", tree), environment=environment, timeout=timeout)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from reconciler.host.files import temporary_sibling
+from reconciler.host.files import flush_folder, make_folder, write_whole
 from reconciler.host.layout import Layout
 
 MANIFEST_NAME = "assets-manifest.json"
@@ -27,9 +27,14 @@ def keep_assets(layout: Layout, app: str, output: Path) -> int:
     """Link the fingerprinted files of a static output into the app's folder; returns how many were not there yet."""
     home = layout.old_assets(app)
     linked = 0
+    changed: set[Path] = set()
     for folder, name in _fingerprinted(output):
         for suffix in TWIN_SUFFIXES:
-            linked += _link(folder / f"{name}{suffix}", home / f"{name}{suffix}")
+            if _link(folder / f"{name}{suffix}", home / f"{name}{suffix}"):
+                linked += 1
+                changed.add((home / name).parent)
+    for folder in changed:
+        flush_folder(folder)
     return linked
 
 
@@ -84,7 +89,7 @@ def _link(source: Path, target: Path) -> int:
         except FileNotFoundError:
             if not os.path.lexists(source):
                 return 0
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             continue
         except OSError:
             return _copy(source, target)
@@ -95,11 +100,6 @@ def _link(source: Path, target: Path) -> int:
 def _copy(source: Path, target: Path) -> int:
     if target.exists() or not source.exists():
         return 0
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = temporary_sibling(target)
-    try:
-        temporary.write_bytes(source.read_bytes())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    make_folder(target.parent)
+    write_whole(target, source.read_bytes())
     return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from reconciler.host.files import remove_tree, replace_link, write_whole
+from reconciler.host.files import make_folder, remove_tree, replace_link, write_whole
 from reconciler.host.layout import Layout
 from reconciler.host.processes import Account
 
@@ -24,7 +24,7 @@ def release_target(app: str, release: str) -> str:
 def lay_out_release(layout: Layout, app: str, release: str, *, web: Path, static: Path, folder: Path) -> None:
     """Make the folder of a release: links to its socket, its static files and its app folder."""
     home = layout.release(app, release)
-    home.mkdir(parents=True, exist_ok=True)
+    make_folder(home)
     for name, target in (("web", web), ("static", static), ("app", folder)):
         replace_link(home / name, link_text(layout, target))
 

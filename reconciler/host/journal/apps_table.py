@@ -12,10 +12,11 @@ from reconciler.host.journal.statements import (
     forget_other_stages,
     insert_event,
     insert_release,
+    output_made,
     replace_applied,
     upsert,
 )
-from reconciler.model.stage import AppliedStage
+from reconciler.model.stage import STORED, AppliedStage
 
 APP_COLUMNS = ", ".join(column.name for column in fields(AppRecord))
 
@@ -58,6 +59,8 @@ class AppsTable(JournalConnection):
         ]
         statements.append(forget_other_stages(release.app, applied))
         statements += [replace_applied(release.app, stage) for stage in applied]
+        # an agent that was killed may have made an output, and not got to writing that down
+        statements += [output_made(stage, release.at) for stage in applied if stage.stage in STORED]
         statements += [insert_event(event) for event in events]
         self._write(statements, of=[release.app])
 

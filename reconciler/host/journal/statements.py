@@ -67,3 +67,8 @@ def replace_applied(app: str, stage: AppliedStage) -> Statement:
         "INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)",
         (app, stage.stage, stage.digest, stage.key, json.dumps(content)),
     )
+
+
+def output_made(stage: AppliedStage, at: float) -> Statement:
+    """Remember the output of a stage of the store, unless it is known already."""
+    return ("INSERT OR IGNORE INTO outputs VALUES (?, ?, ?, ?)", (stage.key, stage.stage, stage.digest, at))
