@@ -6,13 +6,14 @@ import gc
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,10 @@ def running(world: World, *before: str) -> Iterator[RunningAgent]:
     agent = RunningAgent(world, *before)
     try:
         yield agent
+    except BaseException:
+        # pytest shows it beside the failure: what the agent did is the first thing that one wants to know
+        print(b"".join(agent.lines).decode())
+        raise
     finally:
         if agent.process.poll() is None:
             with suppress(subprocess.TimeoutExpired):
@@ -115,6 +120,12 @@ def passes(world: World) -> list[tuple[str, str]]:
         return connection.execute("SELECT trigger, outcomes FROM passes ORDER BY id").fetchall()
     finally:
         connection.close()
+
+
+def listens(port: int) -> bool:
+    """Whether anything takes connections on a port of this machine."""
+    with closing(socket.socket()) as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def serves(world: World, page: str) -> Callable[[], bool]:
@@ -224,8 +235,8 @@ def test_a_log_on_a_full_disk_does_not_end_the_agent(world: World) -> None:
             command, stdout=full, stderr=full, env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)}
         )
     try:
-        link = world.root / "public" / "blog"
-        wait_for("the first release", lambda: link.is_symlink() and serves(world, "first")())
+        wait_for("nginx, which starts with the first release", lambda: listens(world.port))
+        wait_for("the first release", serves(world, "first"))
         world.commit({"apps/blog/wsgi.py": wsgi_app("second")})
         wait_for("the second release", serves(world, "second"))
         assert agent.poll() is None

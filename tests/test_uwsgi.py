@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,6 +17,7 @@ import pytest
 
 from reconciler.host.releases import remove_vassal
 from reconciler.host.uwsgi import Emperor, drain, find_uwsgi
+from reconciler.host.uwsgi_stats import EmperorStats
 from reconciler.model.errors import HostError, VerificationFailed
 from serving import APP, Served, eventually, serving
 
@@ -163,6 +165,48 @@ def test_two_writings_within_one_second_are_both_taken_up(served: Served) -> Non
         release = f"r{number}"
         served.wait("a", served.write("a", release=release), release=release)
         assert served.ask("a").headers["Reconciler-Release"] == release
+
+
+class DeafVassals(Emperor):
+    """An Emperor whose signal to its vassals was lost, as it is when they have just started on a busy machine."""
+
+    deaf = False
+    reloads = 0
+
+    def stats(self) -> EmperorStats:
+        """What the Emperor says that waits for ever for a vassal to take requests."""
+        state = super().stats()
+        if not self.deaf:
+            return state
+        waited_for = {name: replace(known, ready=False, accepting=False) for name, known in state.vassals.items()}
+        return replace(state, vassals=waited_for)
+
+    def reload(self, vassal: str) -> None:
+        """This time the signal arrives."""
+        self.deaf = False
+        self.reloads += 1
+        super().reload(vassal)
+
+
+def test_a_reload_that_the_vassal_did_not_hear_is_asked_for_again(served: Served) -> None:
+    served.start("a")
+    emperor = DeafVassals(served.layout, served.emperor.binary)
+    emperor.deaf = True
+    replace(served, emperor=emperor).wait("a", served.write("a", release="r2"), release="r2")
+    assert not emperor.deaf
+    assert served.ask("a").headers["Reconciler-Release"] == "r2"
+
+
+def test_a_reload_that_waits_for_a_long_request_is_not_asked_for_again(served: Served) -> None:
+    served.start("a", APP.replace("time.sleep(1.0)", "time.sleep(3.0)"))
+    emperor = DeafVassals(served.layout, served.emperor.binary)
+    answers: list[int | str] = []
+    slow = in_background(served, "/slow", answers)
+    eventually(lambda: busy(served), "the slow request")
+    position = served.write("a", release="r2")
+    replace(served, emperor=emperor).wait("a", position, release="r2")
+    slow.join()
+    assert (answers, emperor.reloads) == ([200], 0)
 
 
 def test_a_removed_vassal_answers_what_it_has_begun_and_leaves_nothing(served: Served) -> None:

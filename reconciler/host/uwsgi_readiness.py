@@ -24,6 +24,8 @@ POLL_SECONDS = 0.02
 DRAIN_POLL_SECONDS = 0.05
 RACY_SECONDS = 2.0
 """A file as young as this may have been written again within the second that the Emperor remembers."""
+UNHEARD_SECONDS = 1.0
+"""All workers serving for so long while the Emperor still waits for the first one: its reload was not heard."""
 TAIL_BYTES = 16_384
 
 
@@ -64,6 +66,7 @@ def wait_until_ready(
     failures_before = emperor.stats().failures.get(vassal, 0)
     _make_noticed(emperor, vassal)
     missing = "the Emperor has not started it"
+    unheard_since: float | None = None
     while True:
         state = emperor.stats()
         if state.failures.get(vassal, 0) > failures_before:
@@ -82,6 +85,7 @@ def wait_until_ready(
             refuse_dying_workers(stats, log=log, log_position=log_position, release=release)
         if not missing:
             return
+        unheard_since = _still_unheard(emperor, vassal, known, stats, unheard_since)
         if time.monotonic() >= deadline:
             raise VerificationFailed(
                 f"the release {release} is not ready in time: {missing}",
@@ -159,6 +163,28 @@ def _make_noticed(emperor: Emperor, vassal: str) -> None:
         return
     if known.last_mod >= int(written) and time.time() - written < RACY_SECONDS:
         emperor.reload(vassal)
+
+
+def _still_unheard(
+    emperor: Emperor, vassal: str, known: VassalState | None, stats: Path, since: float | None
+) -> float | None:
+    """Since when a vassal has served while the Emperor waits for it; reloads it again when that lasts.
+
+    uWSGI ignores the Emperor's signal from its start until its master has forked all workers, and the first of them
+    may take requests before that: on a busy machine a reload that soon is lost, and the Emperor waits for ever.
+    """
+    if known is None or known.stopping or _has_started(known):
+        return None
+    try:
+        if not worker_stats(stats).ready:
+            return None
+    except HostError:
+        return None
+    now = time.monotonic()
+    if since is None or now - since < UNHEARD_SECONDS:
+        return now if since is None else since
+    emperor.reload(vassal)
+    return None
 
 
 def _has_started(state: VassalState) -> bool:
