@@ -21,7 +21,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("shared machine")
 
-# a shell ignores Ctrl-C for what runs in the background, and that is inherited; programs that tests start must heed it
+# a shell ignores Ctrl-C for what runs in the background, and programs inherit that; those that tests start
+# have to end by it
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
