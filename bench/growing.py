@@ -88,7 +88,7 @@ def seen_from_a_young_process(world: World, runs: int) -> Seen:
 def _measure(home: Path, port: int, runs: int, answer: Any) -> None:
     world = World(home, port)
     gc.enable()
-    with engine_of_one(world) as engine, _counted() as git, _watched(engine) as follow:
+    with engine_of_one(world) as engine, _counted() as git, watched(engine) as follow:
         _pass(engine, "unchanged", "start")
         follow()
         actions: dict[str, Action] = {
@@ -127,7 +127,7 @@ def commit_to(world: World, text: str) -> None:
 
 
 @contextmanager
-def _watched(engine: Engine) -> Iterator[Callable[[], None]]:
+def watched(engine: Engine) -> Iterator[Callable[[], None]]:
     """File events as an agent hears them; gives what an agent calls after every pass."""
     agent = Agent(engine, "bench")
     surveying = engine.surveying

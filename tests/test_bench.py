@@ -10,6 +10,7 @@ import pytest
 
 from bench import CHECKOUT, page, running
 from bench.measuring import in_turn, timed
+from bench.profiling import without_places
 from bench.rows import Row, amount, bounded, cells, faster, plain, slower
 
 RUN_SECONDS = 115
@@ -57,13 +58,22 @@ def test_the_page_takes_a_run_between_its_marks_and_keeps_the_rest(tmp_path: Pat
     text = page.PAGE.read_text("utf-8")
     copy.write_text(text, "utf-8")
     page.write({"growth": [plain("one app", [0.5], note="three watches")]}, "A machine.", copy)
-    page.write({"growth": [plain("two apps", [0.5])]}, "Another machine.", copy)
+    rows = [plain("two apps", [0.5]), bounded("two apps, memory", [200.0], 150, "at most 150 MiB", "MiB")]
+    page.write({"growth": rows}, "Another machine.", copy)
     written = copy.read_text("utf-8")
-    assert "Another machine.\n\n### growth\n\n| what |" in written
+    assert "Another machine.\n\n### Bars\n\n| bar |" in written
+    assert "| two apps, memory | at most 150 MiB | 200 MiB | FAILED | Python, its libraries" in written
+    assert "\n\n### growth\n\n| what |" in written
     assert "| two apps | 500 ms |  |  |  |" in written
     assert "one app" not in written
     assert written.partition(page.BEGIN)[0] == text.partition(page.BEGIN)[0]
     assert written.partition(page.END)[2] == text.partition(page.END)[2]
+
+
+def test_flame_graphs_have_no_places_of_this_machine() -> None:
+    line = "<title>main (/home/somebody/lib/python3.11/site-packages/git/cmd.py:12) (3 samples, 1.0%)</title>"
+    assert without_places(line) == "<title>main (cmd.py:12) (3 samples, 1.0%)</title>"
+    assert without_places("<a href='x'>look (engine.py:7)</a> <svg/>") == "<a href='x'>look (engine.py:7)</a> <svg/>"
 
 
 def test_a_part_that_takes_too_long_is_ended_and_told() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from bench.parts.growth import host_with
 from many import settled
 from reconciler.model.plan import Outcome
 from world import World
@@ -22,6 +23,7 @@ THOUSAND_APPS_SECONDS = 1.0
 COLD_SECONDS = 0.6
 LIBRARIES = "import typer, pydantic.dataclasses, git, yaml, sqlite3"
 RUNS = 9
+MANY, CHANGES, CHANGE_TIMES = 200, 4, 2.0
 
 
 def times(action: Callable[[], object], runs: int = RUNS) -> list[float]:
@@ -59,6 +61,15 @@ def test_a_warm_pass_with_nothing_to_do_for_a_thousand_apps(world: World) -> Non
         assert {app.outcome for app in result.apps} == {Outcome.UNCHANGED}
     report("warm pass, 1000 apps, nothing to do", seconds, THOUSAND_APPS_SECONDS)
     assert statistics.median(seconds) <= THOUSAND_APPS_SECONDS
+
+
+def test_a_change_of_one_of_two_hundred_apps_costs_at_most_twice_one_of_one() -> None:
+    """The benchmark holds the same bar for a thousand."""
+    one, many = (host_with(count, CHANGES).changed for count in (1, MANY))
+    bar = CHANGE_TIMES * statistics.median(one)
+    report("one of one changed", one, bar)
+    report(f"one of {MANY} changed", many, bar)
+    assert statistics.median(many) <= bar
 
 
 def test_the_cold_command_with_nothing_to_do(world: World) -> None:

@@ -33,7 +33,7 @@ def rows(quick: bool) -> Iterator[Row]:
     runs = 2 if quick else RUNS
     one: Seen | None = None
     for count in (1, 20) if quick else APPS:
-        seen = _apps(count, runs)
+        seen = host_with(count, runs)
         one = one or seen
         yield from _of_apps(count, seen, one)
     if one is not None:
@@ -44,7 +44,8 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _history(count, 2 if quick else RUNS)
 
 
-def _apps(count: int, runs: int, *, apart: bool = False) -> Seen:
+def host_with(count: int, runs: int, *, apart: bool = False) -> Seen:
+    """What a host with so many apps costs; ``apart`` from the manifests, in a repository of their own."""
     with new_world() as world:
         monorepo = world.home / MONOREPO if apart else None
         commit_many(world, 1, monorepo)
@@ -80,7 +81,7 @@ def _of_apps(count: int, seen: Seen, one: Seen) -> Iterator[Row]:
 
 def _of_a_monorepo(count: int, runs: int, one: Seen) -> Iterator[Row]:
     """The manifests in the config repository, all apps in another one; a commit to it touches one folder."""
-    seen = _apps(count, runs, apart=True)
+    seen = host_with(count, runs, apart=True)
     name = f"{count:,} apps in a repository of their own"
     yield plain(f"{name}, nothing to do, warm", seen.unchanged, note=f"{seen.git_unchanged} git processes")
     most = CHANGE_TIMES if count == MANY else None

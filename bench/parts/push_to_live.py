@@ -86,7 +86,9 @@ def _parts(lines: list[Line], pushed_at: float) -> dict[str, float]:
         "poll": sum(line["seconds"] for line in of_pass if line["event"] == "repository_polled"),
         "fetch": sum(line["seconds"] for line in of_pass if line["event"] == "repository_fetched"),
     }
-    return spent | {stage: seconds for stage, seconds in changed["stage_seconds"].items() if seconds}
+    stages = {stage: seconds for stage, seconds in changed["stage_seconds"].items() if seconds and stage != "vassal"}
+    steps = {line["step"]: line["seconds"] for line in of_pass if line["event"] == "step_ended"}
+    return {**spent, **stages, **steps}
 
 
 def _moment(line: Line) -> float:

@@ -95,7 +95,7 @@ class Watcher:
         self._places = places
         wanted: set[Path] = set()
         trees: dict[Path, tuple[Path, ...]] = {}
-        all_of_them = True
+        all_of_them = all(place.path in self._paths for place, name in self._fixed if name == DRIFT)
         for place in places:
             known = self._trees.get(place.path)
             trees[place.path] = known if known is not None else tuple(_folders(place))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from reconciler.engine.desired import DesiredApp
@@ -13,6 +13,7 @@ from reconciler.engine.hooks import Hooks, already_done, not_switched_back
 from reconciler.engine.kept_environment import environment_of, keep_environment, kept_file
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.verifying import probe_candidate, probe_public
+from reconciler.host import reporting
 from reconciler.host.files import size_of
 from reconciler.host.interruption import Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.layout import Layout
@@ -74,20 +75,22 @@ class Switch:
             stop_if_interrupted()
             self.log_position = size_of(self.layout.app_log(self.app.name))
             deadline = self._in_time()
-            self.host.emperor.ensure_running()
-            self._keep_environment()
-            write()
-            wait_until_ready(
-                self.host.emperor,
-                self.vassal,
-                stats=self.layout.socket(self.vassal, "stats"),
-                http=self.layout.socket(self.vassal, "http"),
-                log=self.layout.app_log(self.app.name),
-                log_position=self.log_position,
-                release=self.app.release,
-                deadline=deadline,
-            )
-            self._probe_candidate(deadline)
+            with self._step("start"):
+                self.host.emperor.ensure_running()
+                self._keep_environment()
+                write()
+                wait_until_ready(
+                    self.host.emperor,
+                    self.vassal,
+                    stats=self.layout.socket(self.vassal, "stats"),
+                    http=self.layout.socket(self.vassal, "http"),
+                    log=self.layout.app_log(self.app.name),
+                    log_position=self.log_position,
+                    release=self.app.release,
+                    deadline=deadline,
+                )
+            with self._step("probes"):
+                self._probe_candidate(deadline)
             stop_if_interrupted()
         except BaseException as error:
             with to_the_end():
@@ -101,18 +104,20 @@ class Switch:
         self.visited = True
         log_position = size_of(self.layout.app_log(self.app.name))
         try:
-            if first:
-                switch(self.layout, self.app.name, self.app.release)
-            if install_site:
-                self.host.nginx.install(self.app.stage(StageName.NGINX).files)
-            else:
-                self.host.nginx.ensure_running()
-            if not first:
-                switch(self.layout, self.app.name, self.app.release)
+            with self._step("switch"):
+                if first:
+                    switch(self.layout, self.app.name, self.app.release)
+                if install_site:
+                    self.host.nginx.install(self.app.stage(StageName.NGINX).files)
+                else:
+                    self.host.nginx.ensure_running()
+                if not first:
+                    switch(self.layout, self.app.name, self.app.release)
             if not self.started:
                 self._have_it_run()
-            # a time of its own: what a slow start has left of the candidate's would make traffic go to and fro
-            probe_public(self.host, self.app, self._in_time(), log_position)
+            with self._step("probes through nginx"):
+                # a time of its own: what a slow start has left of the candidate's would make traffic go to and fro
+                probe_public(self.host, self.app, self._in_time(), log_position)
             if self.started:
                 self._refuse_dying_workers()
                 self.hooks.run(Moment.AFTER_SWITCH)
@@ -135,6 +140,13 @@ class Switch:
         kept_file(self.layout, self.vassal).unlink(missing_ok=True)
         with suppress(Superseded):
             retire_all_but(self.host, self.app.name, self.vassal, self.app.manifest.spec.uwsgi.drain.total_seconds())
+
+    @contextmanager
+    def _step(self, name: str) -> Iterator[None]:
+        """Tell how long a step took that came to its end."""
+        began = time.monotonic()
+        yield
+        reporting.debug("step_ended", app=self.app.name, step=name, seconds=round(time.monotonic() - began, 3))
 
     def _in_time(self) -> float:
         """When what begins now must have ended."""

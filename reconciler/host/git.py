@@ -117,17 +117,19 @@ class Mirrors:
         """
         parsed = parse_address(address)
         mirror = self._folder / parsed.mirror_name
-        if self._known.get(mirror.name) == refs.refs and git_mirror.is_there(mirror):
+        known = self._known.get(mirror.name)
+        if known == refs.refs and git_mirror.is_there(mirror):
             return False
         began = time.monotonic()
         with git_mirror.locked(mirror, parsed, timeout=timeout):
-            fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout)
+            behind = known is not None and known != refs.refs
+            fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout, behind=behind)
         if fetched:
             seconds = round(time.monotonic() - began, 3)
             reporting.debug(
                 "repository_fetched",
                 repository=parsed.shown,
-                moved=_moved(self._known.get(mirror.name, {}), refs.refs),
+                moved=_moved(known or {}, refs.refs),
                 seconds=seconds,
             )
         self._known[mirror.name] = refs.refs

@@ -55,14 +55,17 @@ def is_there(mirror: Path) -> bool:
     return (mirror / "HEAD").exists()
 
 
-def bring_up_to_date(mirror: Path, address: Address, refs: Mapping[str, str], *, timeout: float) -> bool:
+def bring_up_to_date(
+    mirror: Path, address: Address, refs: Mapping[str, str], *, timeout: float, behind: bool = False
+) -> bool:
     """Make the mirror hold ``refs``; return whether that took a fetch. The caller holds :func:`locked`.
 
-    Raises :class:`RepositoryUnreachable`; the mirror that was there is kept then.
+    ``behind``: it is known to hold others, so that it is not asked. Raises :class:`RepositoryUnreachable`; the mirror
+    that was there is kept then.
     """
     try:
         if is_there(mirror):
-            if read_refs(mirror) == refs:
+            if not behind and read_refs(mirror) == refs:
                 return False
             _fetch(mirror, address, timeout=timeout)
             _repack(mirror, timeout=timeout)
