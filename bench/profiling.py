@@ -28,6 +28,9 @@ COLD_PER_SECOND = 1000
 """Samples; a cold start is over in half a second."""
 END_SECONDS = 60
 MOST_BYTES = 200_000
+NARROWEST_PERCENT = 0.5
+BOX = re.compile(r'<g><title>[^<]*</title><rect [^>]*?width="([0-9.]+)%"[^>]*/><text [^>]*>[^<]*</text></g>')
+COMMAND = re.compile(r'(<text id="title"[^>]*>)[^<]*')
 PLACES = re.compile(r"(?<=[ (;'])/(?:[^ :<>&;()]+/)+(?=[^ :<>&;()/]+)")
 """Folders of the machine that was measured on; the last part of a path stays."""
 
@@ -55,15 +58,20 @@ def draw() -> None:
             _draw(py_spy, CHANGED, change)
     _draw_cold(py_spy)
     for graph in (CHANGED, EVERYTHING, COLD):
-        graph.write_text(without_places(graph.read_text("utf-8")), "utf-8")
+        graph.write_text(slim(without_places(graph.read_text("utf-8"))), "utf-8")
         print(f"wrote {graph.relative_to(CHECKOUT)}, {graph.stat().st_size:,} bytes", file=sys.stderr)
         if graph.stat().st_size > MOST_BYTES:
             raise RuntimeError(f"{graph} is larger than {MOST_BYTES:,} bytes")
 
 
 def without_places(graph: str) -> str:
-    """A graph without the folders of this machine."""
-    return PLACES.sub("", graph)
+    """A graph without the folders of this machine, and without the command that drew it."""
+    return PLACES.sub("", COMMAND.sub(r"\1", graph))
+
+
+def slim(graph: str) -> str:
+    """A graph without boxes that are too narrow to be seen."""
+    return BOX.sub(lambda box: box[0] if float(box[1]) >= NARROWEST_PERCENT else "", graph)
 
 
 def _draw(py_spy: Path, graph: Path, action: Callable[[int], object]) -> None:

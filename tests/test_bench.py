@@ -10,7 +10,7 @@ import pytest
 
 from bench import CHECKOUT, page, running
 from bench.measuring import in_turn, timed
-from bench.profiling import without_places
+from bench.profiling import slim, without_places
 from bench.rows import Row, amount, bounded, cells, faster, plain, slower
 
 RUN_SECONDS = 115
@@ -73,6 +73,9 @@ def test_the_page_takes_a_run_between_its_marks_and_keeps_the_rest(tmp_path: Pat
 def test_flame_graphs_have_no_places_of_this_machine() -> None:
     line = "<title>main (/home/somebody/lib/python3.11/site-packages/git/cmd.py:12) (3 samples, 1.0%)</title>"
     assert without_places(line) == "<title>main (cmd.py:12) (3 samples, 1.0%)</title>"
+    assert without_places('<text id="title" x="1">/usr/bin/py-spy record</text>') == '<text id="title" x="1"></text>'
+    box = '<g><title>look</title><rect x="0%" width="{}%" height="15" fg:w="2"/><text x="1%">look</text></g>'
+    assert slim(box.format("0.1338") + box.format("2.5")) == box.format("2.5")
     assert without_places("<a href='x'>look (engine.py:7)</a> <svg/>") == "<a href='x'>look (engine.py:7)</a> <svg/>"
 
 
