@@ -11,10 +11,10 @@ Part = Callable[[bool], Iterator[Row]]
 """Gives its rows one after the other; told whether it is to be short."""
 
 PARTS: dict[str, tuple[Part, float]] = {
-    "side-by-side": (side_by_side.rows, 420.0),
+    "side-by-side": (side_by_side.rows, 440.0),
     "push-to-live": (push_to_live.rows, 90.0),
     "under-load": (under_load.rows, 150.0),
-    "growth": (growth.rows, 300.0),
+    "growth": (growth.rows, 280.0),
     "long-run": (long_run.rows, 240.0),
 }
 """Every part, and how many seconds it may take."""

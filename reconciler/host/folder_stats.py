@@ -12,6 +12,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from itertools import repeat
 
 STATX_BYTES = 256
@@ -22,7 +23,8 @@ COLUMNS = (3, 4, 5, 12, 13)
 MASK = 0x7FF & ~0x20
 """All basic fields but the time of the last access."""
 NO_FOLLOW = 0x100
-FIRST_NAMES = 1024
+FIRST_NAMES = 32
+"""For so many names there is room at first: most outputs are small, and a host may have thousands of them."""
 
 ROW = struct.Struct(f"={len(COLUMNS)}Q")
 
@@ -64,7 +66,7 @@ class FolderStats:
         if self._statx is None:
             return columns_of([row_of(os.lstat(folder + b"/" + name)) for name in names])
         if len(names) > len(self._places):
-            self._grow(len(names))
+            self._grow(max(len(names), 2 * len(self._places)))
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
             # places come last: zip and map stop at the shortest, and there are more of them than names
@@ -82,6 +84,7 @@ class FolderStats:
         self._table = memoryview(self._buffer).cast("B").cast("Q")
 
 
+@cache
 def _find_statx() -> ctypes._FuncPointer | None:
     """The C library's ``statx``; ``None`` where it has none, or where words have another order."""
     if sys.byteorder != "little":

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from reconciler.host.files import make_folder, remove_tree, replace_link, write_whole
-from reconciler.host.layout import Layout
+from reconciler.host.layout import Layout, names_in
 from reconciler.host.processes import Account
 
 INI_MODE = 0o644
@@ -91,7 +91,8 @@ def switch(layout: Layout, app: str, release: str) -> None:
 
 def vassals_of(layout: Layout, app: str) -> list[str]:
     """The vassals of one app that have a file, whatever release they belong to."""
-    return vassals_by_app(layout).get(app, [])
+    vassals = (name.removesuffix(".ini") for name in names_in(layout.vassals) if name.endswith(".ini"))
+    return sorted(vassal for vassal in vassals if vassal.partition(".")[0] == app)
 
 
 def vassals_by_app(layout: Layout) -> dict[str, list[str]]:
