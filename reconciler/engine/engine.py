@@ -240,7 +240,9 @@ class Engine:
         """The folders of the releases that serve now in which a change is worth a look at once."""
         self._recalling.load()
         certificates = sorted(set(self.certifying.sources(self._known)))
-        return [*self.surveying.places(self._known), *map(Place, certificates)]
+        places = self.surveying.places(self._known)
+        # the same list as long as the same is to be watched
+        return [*places, *map(Place, certificates)] if certificates else places
 
     def certificates_due(self) -> tuple[str, ...]:
         """The apps for which certbot is to be run now."""
