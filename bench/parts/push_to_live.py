@@ -72,7 +72,9 @@ def _pushed(
                 pushed, pushed_at = time.monotonic(), time.time()
                 taken.append(await_text(world.port, host, f"page {number} of {name}") - pushed)
                 parts.append(_parts(_lines_until_changed(log, number), pushed_at))
-    note = ", ".join(f"{part} {statistics.median(one[part] for one in parts) * 1000:.0f} ms" for part in parts[0])
+    names = dict.fromkeys(name for one in parts for name in one)
+    medians = {name: statistics.median(one.get(name, 0.0) for one in parts) for name in names}
+    note = ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in medians.items())
     yield plain(f"push to live, {name}", taken, note=note)
 
 

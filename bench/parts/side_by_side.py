@@ -172,16 +172,17 @@ def _rollback(contest: Contest) -> Iterator[Row]:
     """From the revert to the answer of the release before."""
     world, texts = contest.world, contest.texts()
 
-    def there_and_back(folder: Path, path: str, deploy: Callable[[], object], back: Callable[[str], float]) -> float:
+    def there_and_back(folder: Path, path: str, live: Callable[[str], float]) -> float:
         old, new = next(texts), next(texts)
         for text in (old, new):
             examples.write_and_commit(folder, {path: app_files("a", text)["a/wsgi.py"]}, text)
-            deploy()
+            # the other tools end before the app has loaded its new code
+            live(text)
         examples.revert(folder)
-        return back(old)
+        return live(old)
 
     def theirs(tool: AnsiblePull | Pyinfra) -> float:
-        return there_and_back(tool.server.origin, "app/wsgi.py", tool.deploy, lambda text: _live(tool, text))
+        return there_and_back(tool.server.origin, "app/wsgi.py", lambda text: _live(tool, text))
 
     of_import = _import_seconds(contest)
     with world.engine() as engine:
@@ -189,11 +190,10 @@ def _rollback(contest: Contest) -> Iterator[Row]:
         def deploy() -> object:
             return engine.reconcile("bench")
 
-        def back(text: str) -> float:
-            return to_live(world.port, HOST, text, deploy)
-
         def ours() -> float:
-            return there_and_back(world.config, "apps/blog/wsgi.py", deploy, back)
+            return there_and_back(
+                world.config, "apps/blog/wsgi.py", lambda text: to_live(world.port, HOST, text, deploy)
+            )
 
         deploy()
         warm = in_turn({WARM: ours, "floor": lambda: _linked_copy(world)}, contest.runs, warm=0)
