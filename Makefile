@@ -8,7 +8,7 @@ CORES := $(shell nproc 2>/dev/null || echo 2)
 WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-load test-endurance test-system campaign bench lint wheel clean
+.PHONY: help demo test test-load test-endurance test-system campaign bench lint wheel deb clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -49,6 +49,10 @@ lint: ## check style, types and the direction of imports
 wheel: ## build dist/reconciler-VERSION-py3-none-any.whl
 	@$(RUN) uv build --quiet --wheel --out-dir dist
 	@ls dist/*.whl
+
+# DEB_MAINTAINER="Name <address>" is who the package names; ARGS="--python 3.13" is for Debian 13
+deb: ## build dist/reconciler_VERSION_ARCH.deb for Debian 12, in a minute and a half
+	@$(RUN) python -m deploy.debian $(ARGS)
 
 clean: ## remove what make and the tools have made, the environment included; demo/ stays
 	rm -rf .venv .cache dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -201,6 +201,23 @@ def test_units_start_what_is_installed(tmp_path: Path) -> None:
     assert files.missing() == (f"replace {units / 'reconciler.service'}",)
 
 
+def test_what_the_debian_package_has_brought_is_not_covered_by_a_file_of_our_own(tmp_path: Path) -> None:
+    programs = {"reconciler": "/usr/lib/reconciler/bin/reconciler", "pyuwsgi": "/usr/lib/reconciler/bin/pyuwsgi"}
+    by_hand = Files(UNITS, (("true",),), {}, tmp_path / "etc", tmp_path / "usr")
+    by_hand.provide()
+    Files(UNITS, (), programs, tmp_path / "usr", tmp_path / "nowhere").provide()
+    # an installation that is not the package's keeps its own
+    assert by_hand.missing() == ()
+    packaged = Files(UNITS, (("true",),), programs, tmp_path / "etc", tmp_path / "usr")
+    units = [place for name, place in UNITS.items() if "/" not in name]
+    assert packaged.missing() == tuple(
+        f"remove {tmp_path}/etc/{place}, which covers the package's" for place in units
+    )
+    packaged.provide()
+    assert packaged.missing() == ()
+    assert not [place for place in units if (tmp_path / "etc" / place).exists()]
+
+
 @pytest.mark.parametrize("name", [*UNITS, *ACCOUNTS, *FOLDERS_AT_BOOT])
 def test_no_unit_names_what_is_not_there(name: str) -> None:
     assert "{" not in unit_file(name)

@@ -36,6 +36,8 @@ INSTALLED = (
     "python3-venv",
 )
 """What the blank server has: it is also the server of the repositories, hence git and sshd."""
+ADDED = ("cloud-init", "lintian")
+"""What is there besides, and does nothing unless a test asks for it."""
 OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3")
 """What can be installed on it, with everything that this needs."""
 APP_WHEELS = ("flask", "pyuwsgi>=2.0.30", "pip", "setuptools", "wheel")
@@ -63,7 +65,7 @@ def cache_folder() -> Path:
 
 def debian_image() -> Path:
     """The root file system of a blank Debian; the folder ``/srv/packages`` in it is a package source."""
-    key = _digest(FORMAT, SUITE, *INSTALLED, "offered", *OFFERED)
+    key = _digest(FORMAT, SUITE, *INSTALLED, "added", *ADDED, "offered", *OFFERED)
     with _made_once(cache_folder() / f"debian-{key}") as (folder, made):
         if not made:
             _make_debian(folder)
@@ -72,7 +74,7 @@ def debian_image() -> Path:
 
 def wheel_folder() -> Path:
     """A folder with the wheels of all that the reconciler and the apps of the test need."""
-    requirements = sorted({*_own_requirements(), *APP_WHEELS})
+    requirements = sorted({*_own_requirements(), *_pinned(), *APP_WHEELS})
     key = _digest(FORMAT, PYTHON, os.uname().machine, *requirements)
     with _made_once(cache_folder() / f"wheels-{key}") as (folder, made):
         if not made:
@@ -84,6 +86,12 @@ def _own_requirements() -> list[str]:
     with (CHECKOUT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
     return [*project["dependencies"], *project["optional-dependencies"].get("system", [])]
+
+
+def _pinned() -> list[str]:
+    """What the Debian package is made of."""
+    lines = (CHECKOUT / "deploy/debian/requirements.txt").read_text().splitlines()
+    return [line.split()[0] for line in lines if "==" in line and "win32" not in line]
 
 
 def _make_debian(folder: Path) -> None:
@@ -98,6 +106,9 @@ def _make_debian(folder: Path) -> None:
         (folder / PACKAGES.removeprefix("/") / "partial").mkdir(parents=True)
         wanted = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", "--download-only"]
         _in(folder, *wanted, "-o", archives, *OFFERED)
+        _in(folder, "apt-get", "install", "--quiet", "--yes", "--no-install-recommends", *ADDED)
+    # without this it would look for a provider at every boot; the generator of its units reads it
+    (folder / "etc/cloud/ds-identify.cfg").write_text("policy: disabled\n")
     _make_package_source(folder / PACKAGES.removeprefix("/"))
     shutil.rmtree(folder / "var/lib/apt/lists")
     (folder / "var/lib/apt/lists/partial").mkdir(parents=True)

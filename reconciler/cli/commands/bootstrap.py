@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from reconciler.model.errors import UsageError
+from reconciler.cli.pairs import pairs
 
 
 def command(
@@ -34,15 +34,5 @@ def command(
     from reconciler.cli.bootstrapping import bootstrap  # noqa: PLC0415  not needed to refuse options
     from reconciler.host.bootstrapping.plan import Wanted  # noqa: PLC0415
 
-    wanted = Wanted(url, branch, _labels(labels or []), identity, host_key)
+    wanted = Wanted(url, branch, pairs("--label", labels, "role=web"), identity, host_key)
     return bootstrap(context, wanted, dry_run=dry_run)
-
-
-def _labels(given: list[str]) -> dict[str, str]:
-    labels = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--label {text} is no KEY=VALUE", hint="write --label role=web")
-        labels[name] = value
-    return labels

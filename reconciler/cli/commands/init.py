@@ -1,19 +1,97 @@
-"""Start a config repository."""
+"""Start a config repository, or a server that follows one."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from reconciler.cli.pairs import pairs
+from reconciler.model.errors import UsageError
+
+if TYPE_CHECKING:
+    from reconciler.cli.first_booting import Made
+
+LABEL, VARIABLE = "role=web", "UV_DEFAULT_INDEX=https://pypi.example.com/simple"
+
 
 def command(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that is new or empty.")],
+    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that is new or empty.")] = None,
+    cloud_init: Annotated[
+        bool, typer.Option("--cloud-init", help="Print user-data for a new server instead; the options are for that.")
+    ] = False,
+    repository: Annotated[
+        str | None, typer.Option("--repository", metavar="ADDRESS", help="The config repository that it follows.")
+    ] = None,
+    branch: Annotated[str, typer.Option("--branch", metavar="NAME", help="The branch that is deployed.")] = "main",
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the server; may be repeated.")
+    ] = None,
+    agent: Annotated[
+        Path | None, typer.Option("--agent", metavar="FILE", help="A whole agent.yaml, in place of those three.")
+    ] = None,
+    package: Annotated[
+        str | None,
+        typer.Option("--package", metavar="PLACE", help="A .deb or .whl: an address, or a path on the server."),
+    ] = None,
+    deploy_key: Annotated[
+        Path | None,
+        typer.Option("--deploy-key", metavar="FILE", help="A private ssh key to embed; else the server makes one."),
+    ] = None,
+    known_hosts: Annotated[
+        Path | None,
+        typer.Option("--known-hosts", metavar="FILE", help="Keys of ssh servers to trust; else yours of this one."),
+    ] = None,
+    host_key: Annotated[
+        str | None,
+        typer.Option("--host-key", metavar="SHA256:…", help="The fingerprint that the ssh server's owner publishes."),
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME=VALUE", help="A proxy or package index; may be repeated."),
+    ] = None,
 ) -> int:
-    """Make a config repository to start from; overwrite nothing."""
-    from reconciler.cli.output import write_lines, write_notes  # noqa: PLC0415  pydantic is not needed before
+    """Make a config repository to start from, or user-data for a server.
+
+    Overwrites nothing."""
+    options = {
+        "--repository": repository, "--branch": branch if branch != "main" else None, "--label": labels,
+        "--agent": agent, "--package": package, "--deploy-key": deploy_key, "--known-hosts": known_hosts,
+        "--host-key": host_key, "--env": variables,
+    }  # fmt: skip
+    if cloud_init:
+        if folder is not None:
+            raise UsageError(f"--cloud-init makes no folder such as {folder}", hint="leave out DIR")
+        from reconciler.cli.first_booting import Asked, make  # noqa: PLC0415  pydantic is not needed before
+
+        asked = Asked(
+            repository, branch, pairs("--label", labels, LABEL), agent, package, deploy_key, known_hosts, host_key,
+            pairs("--env", variables, VARIABLE),
+        )  # fmt: skip
+        return _print(make(asked))
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise UsageError(f"{given[0]} is for user-data", hint="add --cloud-init, or leave it out")
+    if folder is None:
+        raise UsageError("missing argument 'DIR'", hint="name a folder that is new or empty, or write --cloud-init")
+    return _scaffold(folder)
+
+
+def _print(made: Made) -> int:
+    """The user-data and nothing else on standard output."""
+    from reconciler.cli.output import write_notes  # noqa: PLC0415
+    from reconciler.cli.views.failures import hint_line, warning_line  # noqa: PLC0415
+
+    sys.stdout.write(made.text)
+    write_notes([*map(warning_line, made.warnings), *map(hint_line, made.hints)])
+    return 0
+
+
+def _scaffold(folder: Path) -> int:
+    from reconciler.cli.output import write_lines, write_notes  # noqa: PLC0415
     from reconciler.cli.scaffolding import scaffold  # noqa: PLC0415
     from reconciler.cli.views.failures import hint_line, warning_line  # noqa: PLC0415
     from reconciler.cli.views.lines import Part, Style, indented, line  # noqa: PLC0415

@@ -50,8 +50,11 @@ class ServiceEnvironment:
     def provide(self) -> None:
         """Write the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        lines = [f"{name}={_quoted(value)}\n" for name, value in self._values().items()]
-        write_whole(self.file, HEADER + "".join(lines), mode=MODE)
+        write_whole(self.file, self.text(), mode=MODE)
+
+    def text(self) -> str:
+        """The file, as systemd reads it."""
+        return HEADER + "".join(f"{name}={_quoted(value)}\n" for name, value in self._values().items())
 
     def _values(self) -> dict[str, str]:
         given = {name: self.environment.get(name, "") for name in NAMES}

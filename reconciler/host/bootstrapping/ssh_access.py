@@ -24,6 +24,7 @@ SCAN_SECONDS = 15
 KEYGEN_SECONDS = 30.0
 SSH_PORT = 22
 FOLDER_MODE, KEY_MODE = 0o700, 0o600
+ANOTHER_KEY = "name another key, or leave the option out to have one made"
 PROGRAMS = ("ssh", "ssh-keygen", "ssh-keyscan")
 OTHER_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"),)
 """What ssh reads besides; a server that is in there is known."""
@@ -130,15 +131,10 @@ class SshAccess:
             )
             return
         try:
-            # also tells whether it is a key, and one that asks for no passphrase
-            public = run(("ssh-keygen", "-y", "-P", "", "-f", str(self.identity)), timeout=KEYGEN_SECONDS).text
-            write_whole(self.key.with_suffix(".pub"), public)
+            write_whole(self.key.with_suffix(".pub"), public_half(self.identity))
             write_whole(self.key, self.identity.read_bytes(), mode=KEY_MODE)
-        except (CommandFailed, OSError) as error:
-            raise HostError(
-                f"{self.identity} is no private key that can be used without a passphrase",
-                hint="name another with --identity, or leave the option out to have a key made",
-            ) from error
+        except OSError as error:
+            raise HostError(f"{self.identity} cannot be taken over: {error.strerror}", hint=ANOTHER_KEY) from error
 
     def _settings(self) -> str:
         return (
@@ -150,14 +146,7 @@ class SshAccess:
         )
 
     def _is_known(self) -> bool:
-        for file in (self.known_hosts, *OTHER_KNOWN_HOSTS):
-            if file.is_file():
-                try:
-                    run(("ssh-keygen", "-F", self.server.name, "-f", str(file)), timeout=KEYGEN_SECONDS)
-                except CommandFailed:
-                    continue
-                return True
-        return False
+        return any(known_keys(self.server, file) for file in (self.known_hosts, *OTHER_KNOWN_HOSTS))
 
     def _trusted_key(self) -> HostKey:
         """The key that the server shows and that was named as its own."""
@@ -175,6 +164,25 @@ class SshAccess:
             f"nobody has said yet that {self.server.name} is the server that it says it is: it shows {listed}",
             hint=f"compare with what its owner publishes, then run again with --host-key {shown[0].fingerprint}",
         )
+
+
+def public_half(key: Path) -> str:
+    """The line for the repository's server; raises :class:`HostError` unless ``key`` is one without a passphrase."""
+    try:
+        return run(("ssh-keygen", "-y", "-P", "", "-f", str(key)), timeout=KEYGEN_SECONDS).text
+    except CommandFailed as error:
+        raise HostError(f"{key} is no private key that can be used without a passphrase", hint=ANOTHER_KEY) from error
+
+
+def known_keys(server: SshServer, file: Path) -> str:
+    """The lines that a file of known hosts has for a server; empty when it has none, or is not there."""
+    if not file.is_file():
+        return ""
+    try:
+        listed = run(("ssh-keygen", "-F", server.name, "-f", str(file)), timeout=KEYGEN_SECONDS).text
+    except CommandFailed:
+        return ""
+    return "".join(f"{line}\n" for line in listed.splitlines() if line and not line.startswith("#"))
 
 
 def scan(server: SshServer) -> tuple[HostKey, ...]:

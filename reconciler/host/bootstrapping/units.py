@@ -24,6 +24,8 @@ UNITS = {
 ACCOUNTS = {"sysusers.d/reconciler.conf": "sysusers.d/reconciler.conf"}
 FOLDERS_AT_BOOT = {"tmpfiles.d/reconciler.conf": "tmpfiles.d/reconciler.conf"}
 """Files below :data:`FOLDERS`, and where each goes below ``/etc``."""
+PACKAGED = Path("/usr/lib")
+"""Where the Debian package has the same files, at the same places below."""
 INSTALLED_AT = "/opt/reconciler/bin"
 """The folder of programs that the units name as they are shipped."""
 ASK_SECONDS = 15.0
@@ -38,39 +40,62 @@ def unit_file(name: str) -> str:
     raise HostError(f"{name} is missing from the installation", hint="install reconciler again")
 
 
+def text_for(name: str, programs: Mapping[str, str]) -> str:
+    """The text of one of the files; ``programs`` are the paths here in place of those that it is shipped with."""
+    text = unit_file(name)
+    for shipped, here in programs.items():
+        text = text.replace(f"{INSTALLED_AT}/{shipped} ", f"{here} ")
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Files of systemd in ``etc``, and the commands that make it read them; ``programs`` replaces paths in them."""
+    """Files of systemd in ``etc``, and the commands that make it read them; ``programs`` replaces paths in them.
+
+    Where the Debian package has brought a file as it is wanted, no other text is to be in ``etc``, which covers it.
+    """
 
     names: Mapping[str, str]
     commands: tuple[tuple[str, ...], ...]
     programs: Mapping[str, str]
     etc: Path
+    packaged: Path = PACKAGED
 
     def missing(self) -> tuple[str, ...]:
-        """A phrase for every file that is not there, or not as it is shipped."""
+        """A phrase for every file that is not there, not as it is shipped, or in the way of the package's."""
         return tuple(
-            f"{'replace' if path.exists() else 'write'} {path}"
+            f"remove {path}, which covers the package's" if text is None else f"{_verb(path)} {path}"
             for path, text in self._wanted().items()
-            if not path.is_file() or path.read_text(errors="replace") != text
+            if (path.exists() if text is None else not _says(path, text))
         )
 
     def provide(self) -> None:
         """Write the files and have them read."""
         for path, text in self._wanted().items():
+            if text is None:
+                path.unlink(missing_ok=True)
+                continue
             path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, text)
         for command in self.commands:
             run(command, timeout=START_SECONDS)
 
-    def _wanted(self) -> dict[Path, str]:
-        wanted = {}
+    def _wanted(self) -> dict[Path, str | None]:
+        """The texts by their paths in ``etc``; ``None`` where there is to be none but the package's."""
+        wanted: dict[Path, str | None] = {}
         for name, place in self.names.items():
-            text = unit_file(name)
-            for shipped, here in self.programs.items():
-                text = text.replace(f"{INSTALLED_AT}/{shipped} ", f"{here} ")
-            wanted[self.etc / place] = text
+            text = text_for(name, self.programs)
+            brought = _says(self.packaged / place, text) and not _says(self.etc / place, text)
+            wanted[self.etc / place] = None if brought else text
         return wanted
+
+
+def _says(path: Path, text: str) -> bool:
+    return path.is_file() and path.read_text(errors="replace") == text
+
+
+def _verb(path: Path) -> str:
+    return "replace" if path.exists() else "write"
 
 
 @dataclass(frozen=True, slots=True)
