@@ -81,7 +81,7 @@ def _without_flushing(engine: Engine) -> Iterator[None]:
 def _put_in_place(engine: Engine, app: DesiredApp, revision: str) -> None:
     """All that a verified deployment leaves on disk and in the journal."""
     layout = engine.host.layout
-    for stage in STORED:
+    for stage in STORED & app.digests.keys():
         output = layout.output(stage, app.digests[stage])
         output.mkdir(parents=True, exist_ok=True)
         if stage is StageName.BUILD:
