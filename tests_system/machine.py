@@ -1,4 +1,4 @@
-"""What booting a Debian needs from the machine: root, debootstrap, systemd-nspawn."""
+"""What booting a Debian and building a package for it need from the machine: root, debootstrap and others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import shutil
 import subprocess
 import sys
 
-NEEDED = {"debootstrap": "debootstrap", "systemd-nspawn": "systemd-container", "nsenter": "util-linux"}
+NEEDED = {
+    "debootstrap": "debootstrap",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+    # for the Debian package that the stories install
+    "strip": "binutils",
+}
 """Programs, and the packages that bring them."""
 APT_SECONDS = 180.0
 
