@@ -116,7 +116,7 @@ def test_a_config_repository_that_vanishes_removes_nothing(world: World) -> None
     refused(world)
     assert world.text("blog.example.com") == "still here"
     examples.new_repository(world.config)
-    assert "no branch yet" in (refused(world).error.hint or "")
+    assert "no branch and no tag any more, which is not believed" in str(refused(world).error)
     assert world.text("blog.example.com") == "still here"
     world.config.rename(world.home / "empty")
     away.rename(world.config)

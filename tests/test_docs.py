@@ -14,6 +14,7 @@ import yaml
 
 from reconciler import agent, engine, stages
 from reconciler.cli.commanding import COMMANDS
+from reconciler.host import journal
 from reconciler.model import errors
 from reconciler.model.condition import (
     REASON_DOCUMENTATION,
@@ -208,7 +209,7 @@ def test_every_condition_that_occurs_is_in_the_table(standing: Standing) -> None
 
 def test_every_journal_event_is_documented() -> None:
     journalled: set[str] = set()
-    folders = [Path(str(module.__file__)).parent for module in (agent, engine, stages)]
+    folders = [Path(str(module.__file__)).parent for module in (agent, engine, stages, journal)]
     for file in (file for folder in folders for file in folder.rglob("*.py")):
         journalled |= set(re.findall(r"EventRecord\(\s*[\w.]+,\s*\"(\w+)\"", file.read_text("utf-8")))
     section = text_of("conditions-and-events.md").partition("## Events in the journal")[2].partition("\n## ")[0]

@@ -7,6 +7,7 @@ import functools
 import http.server
 import json
 import os
+import random
 import shutil
 import ssl
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.host import git_mirror
 from reconciler.host.git import Mirrors, RemoteRefs, Resolved, masked
 from reconciler.host.git_addresses import parse_address, submodule_address
 from reconciler.model.errors import RepositoryRefused, RepositoryUnreachable, RevisionNotFound, StageFailed
@@ -216,17 +218,115 @@ def test_a_broken_mirror_is_cloned_anew(origin: Repository, mirrors: Mirrors, tm
     assert not [path for path in (tmp_path / "mirrors").iterdir() if path.name.startswith(".tmp")]
 
 
-def test_damage_found_while_reading_removes_the_mirror_and_the_next_update_heals(
+def test_damage_found_while_reading_is_healed_at_once(origin: Repository, mirrors: Mirrors, tmp_path: Path) -> None:
+    refs = fetched(mirrors, origin)
+    main = refs.refs["refs/heads/main"]
+    break_packs(tmp_path)
+    assert mirrors.tree(origin.address, main, "app")
+    # again and again it would be fetched for nothing: something else is wrong on this host
+    break_packs(tmp_path)
+    mirrors._objects.clear()
+    with pytest.raises(
+        RepositoryUnreachable, match="is damaged .* although it was fetched anew a moment ago"
+    ) as caught:
+        mirrors.tree(origin.address, main, "app")
+    assert caught.value.hint
+    other = Mirrors(tmp_path / "mirrors")
+    assert other.tree(origin.address, main, "app")
+
+
+def test_a_damaged_mirror_that_cannot_be_fetched_anew_stays_where_it_is(
     origin: Repository, mirrors: Mirrors, tmp_path: Path
 ) -> None:
     refs = fetched(mirrors, origin)
-    for pack in (tmp_path / "mirrors").glob("*.git/objects/pack/*.pack"):
+    break_packs(tmp_path)
+    before = sorted((tmp_path / "mirrors").rglob("*"))
+    origin.path.rename(origin.path.with_suffix(".away"))
+    with pytest.raises(RepositoryUnreachable, match="is damaged .* and cannot be fetched anew: ") as caught:
+        mirrors.tree(origin.address, refs.refs["refs/heads/main"])
+    assert "check the address" in (caught.value.hint or "")
+    assert sorted((tmp_path / "mirrors").rglob("*")) == before
+
+
+def test_what_a_mirror_has_lost_is_never_taken_for_what_is_not_in_a_commit(
+    origin: Repository, mirrors: Mirrors, tmp_path: Path
+) -> None:
+    """The commit is there, in the second pack, and the folder that it did not touch was in the first."""
+    fetched(mirrors, origin)
+    (first,) = (tmp_path / "mirrors").glob("*.git/objects/pack/*.pack")
+    origin.commit("later", new="1")
+    refs = fetched(mirrors, origin)
+    main = refs.refs["refs/heads/main"]
+    kept = Mirrors(tmp_path / "mirrors")
+    tree = kept.tree(origin.address, main, "app")
+    for ending in (".pack", ".idx", ".rev"):
+        first.with_suffix(ending).unlink(missing_ok=True)
+    other = Mirrors(tmp_path / "mirrors")
+    assert other.update(origin.address, refs) is False
+    assert other.tree(origin.address, main, "app") == tree
+    with pytest.raises(StageFailed, match="has no folder 'nothing'"):
+        other.tree(origin.address, main, "nothing")
+
+
+@pytest.mark.parametrize("config", ["[core]\n\trepositoryformatversion = 7\n", "[core\n", "\0\0\0", ""])
+def test_a_mirror_whose_settings_were_changed_is_used_or_fetched_anew(
+    origin: Repository, mirrors: Mirrors, tmp_path: Path, config: str
+) -> None:
+    fetched(mirrors, origin)
+    (mirror,) = (tmp_path / "mirrors").glob("*.git")
+    (mirror / "config").write_text(config)
+    commit = origin.commit("later", new="1")
+    other = Mirrors(tmp_path / "mirrors")
+    refs = fetched(other, origin)
+    assert refs.refs["refs/heads/main"] == commit
+    assert other.entries(origin.address, commit)
+
+
+def test_what_a_git_that_was_killed_left_behind_goes_with_the_next_fetch(
+    origin: Repository, mirrors: Mirrors, tmp_path: Path
+) -> None:
+    fetched(mirrors, origin)
+    (mirror,) = (tmp_path / "mirrors").glob("*.git")
+    identity = mirror.stat().st_ino
+    remains = ["packed-refs.lock", "HEAD.lock", "config.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_abcdef"]
+    for name in remains:
+        (mirror / name).write_text("0" * 40)
+    commit = origin.commit("later", new="1")
+    assert fetched(Mirrors(tmp_path / "mirrors"), origin).refs["refs/heads/main"] == commit
+    assert not [name for name in remains if (mirror / name).exists()]
+    assert mirror.stat().st_ino == identity, "it was cloned anew for a lock of nobody's"
+
+
+def test_a_server_that_sends_without_end_is_cut_off_and_leaves_nothing(
+    origin: Repository, mirrors: Mirrors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refs = fetched(mirrors, origin)
+    monkeypatch.setattr(git_mirror, "FETCH_BYTES", 20_000)
+    origin.commit("large", noise=random.Random(1).randbytes(50_000).hex())
+    with pytest.raises(RepositoryUnreachable) as caught:
+        fetched(mirrors, origin)
+    assert "sent a pack of more than 19.5 KiB, which is not taken" in str(caught.value)
+    assert "count-objects" in (caught.value.hint or "")
+    assert mirrors.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
+    assert not list((tmp_path / "mirrors").rglob("tmp_*"))
+
+
+def test_an_answer_without_any_branch_is_not_believed_of_a_repository_that_had_some(
+    origin: Repository, mirrors: Mirrors
+) -> None:
+    refs = fetched(mirrors, origin)
+    shutil.rmtree(origin.path)
+    empty = Repository(origin.path)
+    with pytest.raises(RepositoryUnreachable, match="no branch and no tag any more, which is not believed") as caught:
+        mirrors.poll(empty.address)
+    assert caught.value.hint
+    assert mirrors.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
+
+
+def break_packs(folder: Path) -> None:
+    for pack in (folder / "mirrors").glob("*.git/objects/pack/*.pack"):
         pack.chmod(0o600)
         pack.write_bytes(pack.read_bytes()[:40])
-    with pytest.raises(RepositoryUnreachable, match="damaged"):
-        mirrors.tree(origin.address, refs.refs["refs/heads/main"])
-    assert mirrors.update(origin.address, refs) is True
-    assert mirrors.tree(origin.address, refs.refs["refs/heads/main"], "app")
 
 
 def test_a_server_that_is_gone_leaves_the_mirror_usable(origin: Repository, mirrors: Mirrors) -> None:
@@ -308,6 +408,9 @@ def test_a_thousand_trees_cost_one_process(
         (commit, "other"),
     ]
     found = mirrors.trees(origin.address, wanted)
+    # for what is missing it is looked once whether the mirror has all of the commit
+    assert commands() == ["cat-file", "cat-file", "rev-list"]
+    assert mirrors.trees(origin.address, wanted) == found
     assert commands() == ["cat-file"]
     assert found[commit, "app"] == found[commit, "./app/"] == origin.git("rev-parse", "HEAD:app")
     assert found[commit, "app7"] is None
@@ -381,7 +484,8 @@ def test_the_folders_of_many_apps_are_listed_by_one_process_and_never_again(
         entries = mirrors.entries(origin.address, commit, folder, recursive=False)
         assert tuple(listing.values()) == entries
         assert tuple(listing) == tuple(entry.path for entry in entries)
-    assert mirrors.listing(origin.address, "0" * 40) == {}
+    with pytest.raises(RepositoryUnreachable, match="is damaged"):
+        mirrors.listing(origin.address, "0" * 40)
 
 
 def test_a_force_push_is_seen_and_what_it_dropped_is_named(origin: Repository, mirrors: Mirrors) -> None:

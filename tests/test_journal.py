@@ -122,7 +122,7 @@ def test_only_so_many_passes_are_kept(tmp_path: Path) -> None:
 
 def test_something_that_is_no_journal_is_an_error_with_a_next_action(tmp_path: Path) -> None:
     (tmp_path / "j").write_text("this is no database, and it is long enough to be looked at as one" * 20)
-    with pytest.raises(JournalError, match="cannot be opened") as caught:
+    with pytest.raises(JournalError, match="is damaged: file is not a database") as caught:
         Journal.open(tmp_path / "j")
     assert caught.value.hint
 

@@ -10,12 +10,12 @@ import pytest
 import examples
 from reconciler.cli.views.lines import plain
 from reconciler.cli.views.once import summary_lines
-from reconciler.engine.collecting import readable
 from reconciler.engine.results import PassResult
 from reconciler.engine.retention import Footprint, Output, Retained, retained_releases, within_budget
 from reconciler.host.journal import ReleaseRecord, ReleaseState
 from reconciler.host.store import disk_usage
 from reconciler.model.plan import Outcome
+from reconciler.model.sizes import readable
 from reconciler.model.stage import StageName
 from reconciler.model.values import size_in_bytes
 from world import World, manifest, of, ran, wsgi_app
@@ -23,9 +23,9 @@ from world import World, manifest, of, ran, wsgi_app
 V, F = ReleaseState.VERIFIED, ReleaseState.FAILED
 
 
-def record(release: str, at: float, state: ReleaseState = V) -> ReleaseRecord:
+def record(release: str, number: int, state: ReleaseState = V) -> ReleaseRecord:
     digests = {"source": f"{release} source", "build": "build", "nginx": "site", "vassal": release}
-    return ReleaseRecord("blog", release, "commit", "config", digests, state, at, 0.1)
+    return ReleaseRecord("blog", release, "commit", "config", digests, state, 1.0, 0.1, number=number)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def record(release: str, at: float, state: ReleaseState = V) -> ReleaseRecord:
     ],
 )  # fmt: skip
 def test_retained_releases(
-    history: list[tuple[str, float, ReleaseState]],
+    history: list[tuple[str, int, ReleaseState]],
     serving: str | None,
     retain: int,
     expected: list[tuple[str, float]],

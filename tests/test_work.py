@@ -24,7 +24,7 @@ from reconciler.engine.turns import AT_MOST, AT_ONCE, SLOW_SECONDS, Wish, next_t
 from reconciler.engine.work import FIRST_RETRY_SECONDS, Work
 from reconciler.host.interruption import stop_if_interrupted
 from reconciler.host.uwsgi_stats import worker_stats
-from reconciler.model.errors import HostError, StageFailed
+from reconciler.model.errors import HostError, JournalError, StageFailed
 from reconciler.model.plan import AppPlan, Change, Outcome
 from reconciler.model.stage import Action, StageName
 from test_agent import NEVER, passes, running, serves, wait_for
@@ -208,6 +208,18 @@ def test_a_single_pass_tries_every_app_once_in_order() -> None:
     assert [one for one in hand.order if one.startswith("app")] == [f"{name} 1" for name in names]
     assert hand.order.count("bad 1") == 1
     assert hand.work.at_rest
+
+
+def test_what_a_worker_raises_is_a_failure_and_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_hand: Hand, _attempt: Attempt) -> AppResult:
+        raise JournalError("the journal cannot be written")
+
+    monkeypatch.setattr(Hand, "attempt", fail)
+    hand = Hand()
+    hand.submit("blog")
+    (result,) = hand.work.finish().values()
+    assert result.outcome is Outcome.FAILED
+    assert str(result.error) == "the journal cannot be written"
 
 
 def test_equal_requests_merge_and_a_newer_one_ends_the_attempt() -> None:

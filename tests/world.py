@@ -128,7 +128,7 @@ class World:
 
     def plan(self) -> PassResult:
         """What a pass would do."""
-        with Installation.load(self.agent_file).engine() as engine:
+        with Installation.load(self.agent_file).engine(looking=True) as engine:
             return engine.plan()
 
     def get(self, path: str = "/", host: str = "", **headers: str) -> httpx.Response:

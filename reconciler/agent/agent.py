@@ -33,7 +33,7 @@ from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal
 from reconciler.host.notifying import ServiceManager
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import JournalDamaged, ReconcilerError
 
 SETTLE_SECONDS = 0.1
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -44,6 +44,11 @@ PASS_BYTES = 4
 """How many random bytes name a pass in the log."""
 GIVE_UP_SECONDS = 4.0
 """How long it may take after that to come to a safe point."""
+
+
+RENEWED_HINT = (
+    "find out what damaged it (`dmesg`, a full disk, another program); the old file may go when nobody needs it"
+)
 
 
 class Renewal(Protocol):
@@ -86,6 +91,7 @@ class Agent:
         control = ControlServer(self, self.engine.host.layout.control)
         control.start()
         log.info("agent_started", host=self.host_name, root=str(self.engine.host.layout.root))
+        self._tell_journal()
         self.service.ready()
         try:
             self._serve()
@@ -96,6 +102,7 @@ class Agent:
                     # asked for between the two queues
                     self.queue.close()
                 log.info("configuration_read", host=self.host_name)
+                self._tell_journal()
                 self._serve()
         finally:
             self.waiting.close()
@@ -108,6 +115,8 @@ class Agent:
         configuration, work = self.engine.reader.configuration, self.engine.work
         work.listener = self
         self.engine.surveying.listener = self.telling.tell_drift
+        polls = self.engine.reader.polls
+        polls.patient, polls.answered = False, self._answer_came
         scheduler = start_schedule(
             self.queue.put,
             host=self.host_name,
@@ -158,6 +167,11 @@ class Agent:
         except ReconcilerError as error:
             self.waiting.look_ended(PassResult("", (), error=error))
             self.telling.tell_failed(error, trigger)
+            self._renew_damaged(error)
+        except OSError as error:
+            failure = as_reconciler_error(error, self.engine.host.layout.root)
+            self.waiting.look_ended(PassResult("", (), error=failure))
+            self.telling.tell_failed(failure, trigger)
         except Exception as error:
             self.waiting.look_ended(PassResult("", (), error=as_reconciler_error(error)))
             self.telling.tell_bug(error)
@@ -198,10 +212,16 @@ class Agent:
         if result is not None:
             self.waiting.attempt_ended(result)
         self.telling.tell_attempt(attempt, result)
+        if result is not None and result.error is not None:
+            self._renew_damaged(result.error)
 
     def look_needed(self) -> None:
         """What was left over by the work is seen to by a look."""
         self.queue.put("work")
+
+    def _answer_came(self) -> None:
+        """A server that a look did not wait for has answered."""
+        self.queue.put("poll")
 
     def _repositories(self) -> list[Place]:
         reader = self.engine.reader
@@ -211,6 +231,15 @@ class Agent:
     def _folders(self) -> list[Place]:
         layout = self.engine.host.layout
         return [Place(folder) for folder in (layout.sites, layout.vassals, layout.public)]
+
+    def _renew_damaged(self, error: ReconcilerError) -> None:
+        """Go on with an engine whose journal is begun anew, when this one's turns out to be damaged."""
+        if isinstance(error, JournalDamaged) and self.renewal is not None and not self._ending:
+            self.queue.close()
+
+    def _tell_journal(self) -> None:
+        if self.engine.journal_news is not None:
+            structlog.get_logger().error("journal_renewed", error=self.engine.journal_news, hint=RENEWED_HINT)
 
     def _reactions(self) -> dict[signal.Signals, Reaction]:
         """What every signal does."""

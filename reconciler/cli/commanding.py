@@ -180,6 +180,12 @@ def _as_failure(error: Exception, arguments: Sequence[str]) -> ReconcilerError:
         return error
     if isinstance(error, _Misused):
         return _usage_error(error, arguments)
+    if isinstance(error, OSError):
+        from reconciler.host.file_systems import disk_error  # noqa: PLC0415  only where something failed
+
+        if (failure := disk_error(error)) is not None:
+            failure.message = f"{error.filename}: {failure}" if error.filename else str(failure)
+            return failure
     if isinstance(error, OSError) and error.filename:
         return ReconcilerError(f"{error.filename}: {error.strerror}", hint="check that it exists, and its rights")
     return ReconcilerError(

@@ -30,7 +30,7 @@ class Explanation:
     """All that is known of one app.
 
     ``asks`` is what the next pass would do; where that cannot be known, ``unknown`` says why, and ``unknown_hint``
-    how to learn it.
+    how to learn it. ``failed_before`` is whether the last failure came before the last change.
     """
 
     app: str
@@ -41,13 +41,14 @@ class Explanation:
     asks: AppResult | None
     unknown: str | None
     unknown_hint: str | None = None
+    failed_before: bool = False
 
     @property
     def mended(self) -> bool:
         """Whether the last failure is history: something was verified after it."""
         if self.last_change is None or self.last_failure is None:
             return False
-        return self.last_change.at >= self.last_failure.at
+        return self.failed_before
 
     @property
     def next_action(self) -> str | None:
@@ -102,21 +103,24 @@ class _Asked:
 def _explanation(installation: Installation, journal: Journal, app: str, asked: _Asked) -> Explanation:
     status = read_status(installation.layout, journal)
     events = journal.events(app, EVENTS_READ)
+    # newest first
+    telling = [event for event in events if event.kind == FAILED or event.kind not in NO_CHANGE]
     return Explanation(
         app,
         next((known for known in status.apps if known.app == app), None),
         urls_of(journal.applied()).get(app),
-        next((event for event in events if event.kind not in NO_CHANGE), None),
-        next((event for event in events if event.kind == FAILED), None),
+        next((event for event in telling if event.kind != FAILED), None),
+        next((event for event in telling if event.kind == FAILED), None),
         asked.result,
         asked.unknown,
         asked.hint,
+        failed_before=bool(telling) and telling[0].kind != FAILED,
     )
 
 
 def _ask(installation: Installation, app: str) -> _Asked:
     try:
-        with installation.engine() as engine:
+        with installation.engine(looking=True) as engine:
             return _Asked(engine.plan(app=app).apps[0])
     except UsageError:
         return _Asked(None, "nothing, no manifest of the config repository is about it")

@@ -17,7 +17,7 @@ from reconciler.host.configuration_memory import keep, recall
 from reconciler.host.files import write_whole
 from reconciler.host.layout import Layout
 from reconciler.host.system_layout import SystemLayout
-from reconciler.model.errors import ConfigurationError
+from reconciler.model.errors import ConfigurationError, JournalDamaged
 
 if TYPE_CHECKING:
     from reconciler.engine.engine import Engine
@@ -102,6 +102,28 @@ class Installation:
 
         return Journal.open(self.layout.journal) if write else Journal.read(self.layout.journal)
 
+    def _journal_to_look(self) -> Journal:
+        from reconciler.host.journal import Journal  # noqa: PLC0415
+
+        return Journal.read(self.layout.journal) if self.layout.journal.exists() else Journal.empty()
+
+    def _journal_to_work(self, *, thorough: bool) -> tuple[Journal, str | None]:
+        """The journal for writing, and what is to be told of it: who holds the state lock may begin it anew."""
+        from reconciler.host.journal import Journal  # noqa: PLC0415
+        from reconciler.host.locking import holder_of  # noqa: PLC0415
+
+        try:
+            if not thorough:
+                return Journal.open(self.layout.journal), None
+        except JournalDamaged:
+            holder = holder_of(self.layout)
+            if holder is None or holder.process != os.getpid():
+                raise
+        from reconciler.host.journal.renewing import open_or_renew  # noqa: PLC0415  a sound journal is only opened
+
+        journal, renewed = open_or_renew(self.layout.journal, thorough=thorough)
+        return journal, None if renewed is None else renewed.message
+
     def stop_serving(self) -> None:
         """End nginx and the Emperor of this installation, and every app with them."""
         nginx, emperor, _ = self._servers()
@@ -139,8 +161,14 @@ class Installation:
         return find_distribution_uwsgi if self.configuration.uwsgi == "distribution" else None
 
     @contextmanager
-    def engine(self, progress: Progress | None = None) -> Iterator[Engine]:
-        """An engine over this host, with everything it holds open closed afterwards."""
+    def engine(
+        self, progress: Progress | None = None, *, looking: bool = False, thorough: bool = False
+    ) -> Iterator[Engine]:
+        """An engine over this host, with everything it holds open closed afterwards.
+
+        ``looking`` is for one who only plans: nothing is written to the journal, which may lie on a read-only disk.
+        ``thorough`` looks at every page of the journal first.
+        """
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
@@ -151,10 +179,12 @@ class Installation:
         layout = self.layout
         if isinstance(layout, SystemLayout):
             _prepare_system(layout)
-        layout.create()
+        if not (looking and layout.journal.exists()):
+            layout.create()
         if self.unknown is not None:
             keep(layout, self.unknown, self.configuration)
-        with self.journal(write=True) as journal:
+        journal, news = (self._journal_to_look(), None) if looking else self._journal_to_work(thorough=thorough)
+        with journal:
             token = host_token(layout)
             limits = self.configuration.limits
             mirrors = Mirrors(layout.mirrors, CheckoutLimits(limits.checkout_files, limits.checkout_bytes))
@@ -180,8 +210,9 @@ class Installation:
             places = Places(self.age_key, self.allowed_signers)
             reader = Reader(self.configuration, host, journal, self.config_address, labels, places)
             try:
-                yield Engine(host, journal, reader, progress or Silence())
+                yield Engine(host, journal, reader, progress or Silence(), journal_news=news)
             finally:
+                reader.polls.close()
                 mirrors.close()
 
 

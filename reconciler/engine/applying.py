@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.hooks import Hooks
@@ -18,9 +19,10 @@ from reconciler.host.contents import Contents
 from reconciler.host.interruption import Interrupted, Superseded, TimeIsUp, stop_if_interrupted, to_the_end, within
 from reconciler.host.journal import Journal, ReleaseState
 from reconciler.host.old_assets import keep_assets
+from reconciler.host.releases import public_release
 from reconciler.host.services import Host
 from reconciler.model.configuration import Limits
-from reconciler.model.errors import CommandFailed, HostError, OutOfTime, ReconcilerError, StageFailed
+from reconciler.model.errors import CommandFailed, DiskError, HostError, OutOfTime, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
 from reconciler.model.stage import STORED, Action, AppliedStage, DifferenceKind, StageName
 from reconciler.stages import STAGES, Stage, Work
@@ -132,14 +134,26 @@ class Applying:
         try:
             with self._in_time(stage.name):
                 stage.apply(work)
-        except CommandFailed as error:
+        except (DiskError, CommandFailed, OSError) as error:
+            self._told(error, stage.name)
+
+    def _told(self, error: DiskError | CommandFailed | OSError, stage: StageName) -> NoReturn:
+        """Raise what is told of a stage that failed."""
+        from reconciler.engine.shortage import stage_shortage  # noqa: PLC0415  only where something failed
+        from reconciler.host.file_systems import disk_error  # noqa: PLC0415
+
+        root = self.host.layout.root
+        if (short := disk_error(error, root)) is not None:
+            raise stage_shortage(short, stage, self.app, self.applied, self.host) from error
+        if isinstance(error, CommandFailed):
             raise StageFailed(str(error), hint=error.hint, tail=error.tail) from error
-        except OSError as error:
+        if isinstance(error, OSError):
             place = f" at {error.filename}" if error.filename else ""
             raise HostError(
-                f"the {stage.name} stage could not write{place}: {error.strerror or error}",
+                f"the {stage} stage could not write{place}: {error.strerror or error}",
                 hint="check the free space and the rights of the state folder; it is tried again by itself",
             ) from error
+        raise error
 
     @contextmanager
     def _in_time(self, stage: StageName) -> Iterator[None]:
@@ -167,8 +181,16 @@ class Applying:
 
     def _ran_before(self) -> bool:
         """Whether this release was verified before: its hooks have run then, and run once per release."""
-        history = self.journal.releases(self.app.name, HISTORY_READ, state=ReleaseState.VERIFIED)
-        return any(release.release == self.app.release for release in history)
+        name = self.app.name
+        history = self.journal.releases(name, HISTORY_READ, state=ReleaseState.VERIFIED)
+        if any(release.release == self.app.release for release in history):
+            return True
+        # traffic never moves before the hooks: a release that has it, of an app that a lost journal knew, ran them
+        return (
+            public_release(self.host.layout, name) == self.app.release
+            and not self.journal.releases(name, 1)
+            and not self.journal.hooks(name, self.app.release)
+        )
 
     def _say(self, stage: StageName) -> Callable[[str], None]:
         return lambda line: self.progress.stage_said(self.app.name, stage, line)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.attempt import Attempt
 from reconciler.engine.desired import DesiredApp
-from reconciler.engine.recording import Recorder, as_reconciler_error
+from reconciler.engine.recording import Recorder, as_reconciler_error, without_secrets
 from reconciler.engine.results import AppResult
 from reconciler.engine.turns import Wish
 from reconciler.host.interruption import Superseded, to_the_end
 from reconciler.host.journal import EventRecord
-from reconciler.model.errors import Aborted, ReconcilerError
+from reconciler.model.errors import Aborted, JournalError, ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ class Attempting:
                 recorder.superseded(seconds(), applying.hooks_detail)
                 raise
             error = _aborted(app, attempt.aborted, seconds())
-            result = result.failed(recorder.failed(error, seconds(), applying.hooks_detail))
+            result = result.failed(_recorded(recorder, error, seconds(), applying.hooks_detail))
         except Exception as error:
-            result = result.failed(recorder.failed(error, seconds(), applying.hooks_detail))
+            result = result.failed(_recorded(recorder, error, seconds(), applying.hooks_detail))
         return replace(result, seconds=applying.seconds, total_seconds=seconds())
 
     def _remove(self, result: AppResult) -> AppResult:
@@ -96,8 +96,22 @@ class Attempting:
             event = EventRecord(result.app, "removed", message, time.time())
             self.engine.journal.record_removed(result.app, event)
         except (ReconcilerError, OSError) as error:
-            result = result.failed(as_reconciler_error(error))
+            result = result.failed(as_reconciler_error(error, self.engine.host.layout.root))
         return replace(result, total_seconds=seconds())
+
+
+def _recorded(recorder: Recorder, error: Exception, seconds: float, more: Mapping[str, object]) -> ReconcilerError:
+    """Record a failure, and return the error to report; one that cannot be recorded says so too."""
+    try:
+        return recorder.failed(error, seconds, more)
+    except JournalError as unwritten:
+        failure = as_reconciler_error(error, recorder.app.facts.layout.root)
+        if isinstance(failure, JournalError):
+            return failure
+        # not remembered, it cannot be left alone either: it is tried again, with time between
+        unwritten.message = f"{without_secrets(failure, recorder.app)}; {unwritten}"
+        unwritten.hint = failure.hint or unwritten.hint
+        return unwritten
 
 
 def _stopwatch() -> Callable[[], float]:

@@ -22,6 +22,7 @@ from reconciler.host.old_assets import prune_assets
 from reconciler.host.releases import public_release, vassals_by_app, vassals_of
 from reconciler.host.store import disk_usage
 from reconciler.model.configuration import Store
+from reconciler.model.sizes import readable
 from reconciler.model.stage import STORED
 
 if TYPE_CHECKING:
@@ -233,16 +234,6 @@ def _moved(before: Mapping[str, DesiredApp], after: Mapping[str, DesiredApp]) ->
         for name, app in after.items()
         if (old := before.get(name)) is None or old.stages is not app.stages or old.manifest is not app.manifest
     }
-
-
-def readable(size: int) -> str:
-    """Bytes as people read them: ``12.3 MiB``."""
-    value = float(size)
-    for unit in ("bytes", "KiB", "MiB"):
-        if value < 1024:
-            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
 
 
 def remove_left_over(layout: Layout) -> int:

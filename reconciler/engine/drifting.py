@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from reconciler.host.journal import DriftRecord, EventRecord, Journal
-from reconciler.model.drift import HEALS_SECONDS, MOST_HEALS, is_held, reminder_due
+from reconciler.model.drift import HEALS_SECONDS, MOST_HEALS, is_held, is_recent, reminder_due
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan
 from reconciler.model.stage import Difference, DifferenceKind, StageName
@@ -184,7 +184,7 @@ class Drifting:
                 if path not in records or record.gone is not None:
                     news.append(DriftNews(app, change.stage, difference, Response.HEAL))
                 earlier = record.healed if record.key == key else ()
-                times = (*(at for at in earlier if now - at < HEALS_SECONDS), now)
+                times = (*(at for at in earlier if is_recent(at, HEALS_SECONDS, now)), now)
                 changed.append(replace(record, gone=now, healed=times, key=key, held=None))
         if changed:
             self.journal.record_drift(changed, events=[_event(one, now) for one in news[:TOLD_AT_ONCE]])
@@ -270,7 +270,7 @@ def _moved(
 
 
 def _is_old(record: DriftRecord, now: float) -> bool:
-    return all(now - at >= HEALS_SECONDS for at in (record.gone or 0.0, *record.healed))
+    return not any(is_recent(at, HEALS_SECONDS, now) for at in (record.gone or 0.0, *record.healed))
 
 
 def _event(news: DriftNews, now: float) -> EventRecord:

@@ -26,8 +26,9 @@ from reconciler.engine.work import Work
 from reconciler.host.journal import Journal, PassRecord
 from reconciler.host.observing import Observer
 from reconciler.host.services import Host
-from reconciler.model.errors import HistoryRewritten, ReconcilerError
+from reconciler.model.errors import HistoryRewritten, JournalDamaged, JournalError, ReconcilerError
 from reconciler.model.plan import Outcome
+from reconciler.model.repositories import REPOSITORIES, written
 
 if TYPE_CHECKING:
     from reconciler.engine.planning import AppliedApps, Planning
@@ -62,12 +63,16 @@ class _Look:
 
 @dataclass(slots=True)
 class Engine:
-    """Plans and reconciles one host; lives as long as the agent does and remembers what has not moved."""
+    """Plans and reconciles one host; lives as long as the agent does and remembers what has not moved.
+
+    ``journal_news`` is a sentence about a journal that was damaged, and begun anew when it was opened.
+    """
 
     host: Host
     journal: Journal
     reader: Reader
     progress: Progress = field(default_factory=Silence)
+    journal_news: str | None = None
     observer: Observer = field(init=False)
     surveying: Surveying = field(init=False)
     work: Work = field(init=False)
@@ -139,6 +144,7 @@ class Engine:
         def busy() -> frozenset[str]:
             return self.work.touched_since(marks)
 
+        self.reader.polls.begin(trigger)
         known = self._recalling
         known.load()
         stands = self._standing.begin(trigger)
@@ -170,6 +176,8 @@ class Engine:
         """Hand over what there is to do; returns whether there is anything."""
         working = any(_has_work(result) for result in look.result.apps)
         if working:
+            # nothing begins that could not be recorded
+            self.journal.prove_writable()
             self._settling.remember(None)
             self._remembered = None
         asked = {
@@ -182,7 +190,16 @@ class Engine:
         return working
 
     def _end(self, look: _Look, trigger: str) -> PassResult:
-        """Keep house, and write the one line of this pass."""
+        """Keep house, and write the one line of this pass; what was done is told even if it cannot be recorded."""
+        try:
+            return self._recorded(look, trigger)
+        except JournalDamaged:
+            raise
+        except JournalError as error:
+            seconds = time.monotonic() - look.began
+            return replace(look.result, error=look.result.error or error, seconds=seconds)
+
+    def _recorded(self, look: _Look, trigger: str) -> PassResult:
         result, desired = look.result, look.desired
         if result.error is not None:
             return self._finish(look, trigger, result)
@@ -234,6 +251,8 @@ class Engine:
         outcomes = Counter(UNDER_WAY if app.app in running else app.outcome.value for app in result.apps)
         record = PassRecord(look.started, time.time(), trigger, result.revision, dict(outcomes), sentences)
         self.journal.record_pass(record)
+        # when each is asked again changes with every failure, and says so in `status`
+        self.journal.record_setting(REPOSITORIES, written(self.reader.troubles))
         return replace(result, seconds=time.monotonic() - look.began)
 
     def watched(self) -> list[Place]:

@@ -146,8 +146,11 @@ def crosses(journal: Journal, app: str, release: str, hook: HookRecord) -> bool:
     """Whether going back to ``release`` crosses a hook: it began for another one since ``release`` was proven."""
     if hook.release == release:
         return False
-    proven = journal.attempted_at(app, release)
-    return proven is None or hook.at > proven
+    proven = journal.attempted(app, release)
+    if proven is None:
+        return True
+    # by the order in the journal: a clock may have been set back meanwhile
+    return hook.at > proven[1] if hook.after is None else hook.after >= proven[0]
 
 
 def not_switched_back(release: str, before: str, hook: HookRecord) -> str:

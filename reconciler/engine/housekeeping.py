@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from reconciler.engine.collecting import Collected, Collecting
+from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.results import AppResult
 from reconciler.engine.rotating import Rotating
 from reconciler.host.journal import AppRecord, EventRecord, Journal
@@ -66,8 +67,8 @@ class Housekeeping:
             try:
                 if not current():
                     bring_back()
-            except ReconcilerError as error:
-                problems.append(error.with_hint)
+            except (ReconcilerError, OSError) as error:
+                problems.append(as_reconciler_error(error, self.host.layout.root).with_hint)
         return tuple(problems)
 
     def sweep(
@@ -117,7 +118,8 @@ class Housekeeping:
                 return self._collecting.collect(desired, under_way)
             return self._collecting.collect_after(ended, desired, under_way)
         except OSError as error:
-            return Collected(problems=(f"what is not needed any more could not be removed: {error}",))
+            failure = as_reconciler_error(error, self.host.layout.root)
+            return Collected(problems=(f"what is not needed any more could not be removed: {failure}",))
 
     def remember_errors(
         self, results: Iterable[AppResult], records: Mapping[str, AppRecord], busy: Collection[str]

@@ -144,7 +144,7 @@ class Planning:
         hook = self.irreversible.get(app.name)
         if hook is None or not plan.change(StageName.VASSAL).needed:
             return held_note(plan)
-        tried = self.journal.attempted_at(app.name, app.release) is not None
+        tried = self.journal.attempted(app.name, app.release) is not None
         if not tried or not crosses(self.journal, app.name, app.release, hook):
             return held_note(plan)
         return (

@@ -11,7 +11,7 @@ from pathlib import Path
 from reconciler.engine.config_repository import Accepted, ConfigRepository, held_apps
 from reconciler.engine.desired import DesiredApp, MadeOutputs, resolve_stages
 from reconciler.engine.git_source import GitSource
-from reconciler.engine.polling import Polled, fetch, poll, refs_of
+from reconciler.engine.polling import Polled, Polls, refs_of
 from reconciler.engine.secret_values import SecretValues
 from reconciler.engine.trust import Trust
 from reconciler.host.certificates import certificate_there
@@ -21,6 +21,7 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import ManifestError, ReconcilerError, RevisionNotFound
 from reconciler.model.manifest import Manifest
+from reconciler.model.repositories import Trouble
 from reconciler.model.stage import AppliedStage, StageName
 from reconciler.stages import Facts
 
@@ -86,6 +87,7 @@ class Reader:
     repository: ConfigRepository = field(init=False)
     secrets: SecretValues = field(init=False)
     trust: Trust = field(init=False)
+    polls: Polls = field(init=False)
     _resolved: dict[str, _Resolved] = field(default_factory=dict)
     _addresses: frozenset[str] = frozenset()
     _last: tuple[_Basis, Desired] | None = None
@@ -95,12 +97,18 @@ class Reader:
             self.configuration, self.host.mirrors, self.journal, self.config_address, self.labels
         )
         self.trust = Trust(self.host.mirrors, self.host.layout)
+        self.polls = Polls(self.host.mirrors, self.configuration.repository.interval.total_seconds())
         self.secrets = SecretValues(self.host.mirrors, self.config_address, self.places.age_key)
 
     @property
     def fresh(self) -> bool:
         """Whether nothing has been read yet."""
         return self.repository.fresh
+
+    @property
+    def troubles(self) -> tuple[Trouble, ...]:
+        """The repositories that do not answer, of those that this host needs."""
+        return self.polls.troubles({self.config_address, *self._addresses})
 
     def read(
         self,
@@ -116,11 +124,10 @@ class Reader:
         Raises a :class:`ReconcilerError` when the config repository itself cannot be read: then nothing is known, and
         nothing may be done.
         """
-        mirrors = self.host.mirrors
         polled = dict(ahead or {})
         # what the last pass needed is polled at once, side by side with the config repository
-        polled |= poll(mirrors, {self.config_address, *self._addresses} - polled.keys())
-        polled = fetch(mirrors, polled)
+        polled |= self.polls.poll({self.config_address, *self._addresses} - polled.keys())
+        polled = self.polls.fetch(polled)
         commit = self.repository.commit(refs_of(polled, self.config_address), revision)
         if revision is None:
             # a person may plan what is not signed yet; it is deployed only when it is
@@ -128,7 +135,7 @@ class Reader:
         manifests = self.repository.manifests(commit)
         placed = [entry.manifest for entry in manifests.manifests if entry.manifest.placed_on(self.labels)]
         addresses = {self._address(manifest) for manifest in placed}
-        polled |= fetch(mirrors, poll(mirrors, addresses - polled.keys()))
+        polled |= self.polls.fetch(self.polls.poll(addresses - polled.keys()))
         self._addresses = frozenset(addresses - {self.config_address})
         basis = _Basis(commit, revision, {address: polled[address] for address in addresses}, manifests, applied)
         if self._last is not None and self._last[0].is_same(basis):
@@ -147,7 +154,7 @@ class Reader:
 
     def accept(self, revision: str) -> Accepted:
         """Accept that the branch of the config repository was rewritten, and is at ``revision`` now."""
-        polled = fetch(self.host.mirrors, poll(self.host.mirrors, {self.config_address}))
+        polled = self.polls.fetch(self.polls.poll({self.config_address}))
         return self.repository.accept(refs_of(polled, self.config_address), revision)
 
     def _may_change(self, manifest: Manifest) -> bool:

@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.host import reporting
@@ -35,7 +36,7 @@ class Recorder:
 
     def failed(self, error: Exception, seconds: float, more: Mapping[str, object]) -> ReconcilerError:
         """Remember why a release failed; one that only git can mend is quarantined. Returns the error to report."""
-        failure = without_secrets(as_reconciler_error(error), self.app)
+        failure = without_secrets(as_reconciler_error(error, self.app.facts.layout.root), self.app)
         release = self._release(ReleaseState.FAILED, seconds, str(failure))
         detail = {**self._changes(), **more, "tail": getattr(failure, "tail", ""), "hint": failure.hint}
         event = EventRecord(self.app.name, "failed", str(failure), release.at, detail)
@@ -91,14 +92,22 @@ def quarantine_key(app: DesiredApp) -> str:
     return hashlib.sha256(repr((keys, spec.verify, spec.hooks)).encode()).hexdigest()
 
 
-def as_reconciler_error(error: Exception) -> ReconcilerError:
-    """Any exception as one with a sentence for the user; a bug carries its traceback."""
+def as_reconciler_error(error: Exception, place: Path | None = None) -> ReconcilerError:
+    """Any exception as one with a sentence for the user; a bug carries its traceback.
+
+    ``place`` is where was written, for an error that does not say so itself.
+    """
     if isinstance(error, ReconcilerError):
         return error
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename else ""
+        named = f"{error.filename}: " if error.filename else ""
+        from reconciler.host.file_systems import disk_error  # noqa: PLC0415  only where something failed
+
+        if (failure := disk_error(error, *([] if place is None else [place]))) is not None:
+            failure.message = f"{named}{failure.message}"
+            return failure
         return HostError(
-            f"{place}{error.strerror or error}", hint="check the free space and the rights of the state folder"
+            f"{named}{error.strerror or error}", hint="check the free space and the rights of the state folder"
         )
     return StageFailed(
         f"unexpected {type(error).__name__}: {error}",

@@ -50,7 +50,7 @@ def take_stock(layout: Layout, contents: Contents, app: str, change: Change) -> 
 def set_aside(layout: Layout, app: str, extras: Iterable[Difference]) -> None:
     """Move files that nobody applied out of a release; a person may still want them."""
     home = layout.set_aside(app)
-    moved = home / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    moved = home / _next_name(home)
     for difference in extras:
         path = Path(difference.path)
         target = moved / path.relative_to(layout.root)
@@ -62,3 +62,13 @@ def set_aside(layout: Layout, app: str, extras: Iterable[Difference]) -> None:
     if home.is_dir():
         for old in sorted(home.iterdir())[:-SET_ASIDE_KEPT]:
             remove_tree(old)
+
+
+def _next_name(home: Path) -> str:
+    """The time as a name, which sorts behind all that are there, also when the clock has been set back."""
+    name = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+    last = max((entry.name for entry in home.iterdir()), default="") if home.is_dir() else ""
+    if last <= name:
+        return name
+    stem, _, number = last.partition("+")
+    return f"{stem}+{int(number or 0) + 1:04}"

@@ -18,7 +18,10 @@ NEVER_SERVED = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Retained:
-    """A release that does not serve and could: ``last_served`` in seconds since 1970."""
+    """A release that does not serve and could; ``last_served`` is the number of the attempt that took its place.
+
+    Not the time of it: a clock that was wrong once must not choose what is dropped.
+    """
 
     app: str
     release: str
@@ -65,7 +68,7 @@ def retained_releases(history: Iterable[ReleaseRecord], serving: str | None, ret
     for record in history:
         if record.state is not ReleaseState.VERIFIED:
             continue
-        last_served = newer.at if newer is not None else record.at
+        last_served = float(newer.number if newer is not None else record.number)
         newer = record
         if record.release == serving or record.release in seen:
             continue

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler import __version__
-from reconciler.engine.polling import Polled, poll, refs_of
+from reconciler.engine.polling import Polled, refs_of
 from reconciler.engine.results import AppResult
 from reconciler.engine.trust import unchanged
 from reconciler.host.daemons import boot_id
@@ -90,7 +90,7 @@ class Settling:
         known = self._recall()
         if known is None or any(record.last_error for record in records.values()):
             return {}, None
-        polled = poll(self.mirrors, {self.reader.config_address, *(app.address for app in known.apps)})
+        polled = self.reader.polls.poll({self.reader.config_address, *(app.address for app in known.apps)})
         try:
             if not self._unmoved(known, polled):
                 return polled, None

@@ -25,6 +25,8 @@ from reconciler.model.condition import (
     conditions_of,
 )
 from reconciler.model.drift import is_held
+from reconciler.model.repositories import REPOSITORIES, Trouble
+from reconciler.model.repositories import read as read_troubles
 from reconciler.model.stage import STORED, AppliedStage, StageName
 from reconciler.model.times import iso_time
 from reconciler.stages.vassal import vassal_of
@@ -84,7 +86,7 @@ class AppStatus:
 class HostStatus:
     """All apps of this host, by name, the pass that ended last, and the agent that runs, if one does.
 
-    ``nginx`` and ``emperor`` say whether the servers run.
+    ``nginx`` and ``emperor`` say whether the servers run; ``troubles`` are the repositories that do not answer.
     """
 
     apps: tuple[AppStatus, ...]
@@ -92,6 +94,7 @@ class HostStatus:
     agent: Holder | None = None
     nginx: bool = True
     emperor: bool = True
+    troubles: tuple[Trouble, ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The object that ``status --json`` prints."""
@@ -102,6 +105,16 @@ class HostStatus:
             "last_error": last.error if last is not None else None,
             "agent": self._agent(),
             "servers": {"nginx": self.nginx, "emperor": self.emperor},
+            "repositories": [
+                {
+                    "repository": trouble.repository,
+                    "error": trouble.error,
+                    "failures": trouble.failures,
+                    "since": iso_time(trouble.since),
+                    "again": iso_time(trouble.again),
+                }
+                for trouble in self.troubles
+            ],
             "apps": [app.as_json() for app in self.apps],
         }
 
@@ -133,7 +146,8 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
     ]
     holder = holder_of(layout)
     agent = holder if holder is not None and holder.what == AGENT else None
-    return HostStatus(tuple(apps), last, agent, nginx, emperor)
+    troubles = read_troubles(journal.setting(REPOSITORIES))
+    return HostStatus(tuple(apps), last, agent, nginx, emperor, troubles)
 
 
 def _status(

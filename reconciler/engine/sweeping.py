@@ -67,7 +67,7 @@ def sweep(
         for app in unknown:
             remove_app(host, app, REMOVAL_DRAIN_SECONDS)
     except (ReconcilerError, OSError) as error:
-        return (str(as_reconciler_error(error)),)
+        return (str(as_reconciler_error(error, host.layout.root)),)
     return ()
 
 

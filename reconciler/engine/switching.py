@@ -18,17 +18,20 @@ from reconciler.host.files import size_of
 from reconciler.host.interruption import Superseded, stop_if_interrupted, to_the_end
 from reconciler.host.layout import Layout
 from reconciler.host.releases import (
+    forget_way_back,
+    keep_way_back,
     public_release,
     remove_release,
     remove_sockets,
     remove_vassal,
     switch,
+    switch_back,
     vassals_of,
     write_vassal,
 )
 from reconciler.host.services import Host
 from reconciler.host.uwsgi import death_in, drain, refuse_dying_workers, wait_until_ready
-from reconciler.model.errors import HostError, ReconcilerError, Retry, VerificationFailed
+from reconciler.model.errors import DiskError, HostError, ReconcilerError, Retry, VerificationFailed
 from reconciler.model.manifest import Moment
 from reconciler.model.stage import AppliedStage, StageName, release_of
 from reconciler.stages.vassal import vassal_name, vassal_of
@@ -104,6 +107,7 @@ class Switch:
         self.visited = True
         log_position = size_of(self.layout.app_log(self.app.name))
         try:
+            keep_way_back(self.layout, self.app.name, self.before)
             with self._step("switch"):
                 if first:
                     switch(self.layout, self.app.name, self.app.release)
@@ -124,6 +128,8 @@ class Switch:
         except BaseException as error:
             self._give_up(error, site_was_installed=install_site)
             raise
+        finally:
+            forget_way_back(self.layout, self.app.name)
         verified()
 
     def _have_it_run(self) -> None:
@@ -198,8 +204,9 @@ class Switch:
 
     def _give_up(self, error: BaseException, *, site_was_installed: bool) -> None:
         """Go back to what served before, except across an irreversible hook; the error says what was done."""
+        # looked at before anything is taken back, which makes room again
+        failure = self._failure(error) if isinstance(error, Exception) else None
         crossed = self.hooks.crossed_by(self.before) if self._has_taken_over else None
-        failure = as_reconciler_error(error) if isinstance(error, Exception) else None
         if crossed is None:
             self._switch_back(site_was_installed=site_was_installed)
             if failure is not None and (done := self.hooks.irreversible) is not None:
@@ -212,6 +219,18 @@ class Switch:
             failure.hint = f"{failure.hint}; {again}" if failure.hint else again
         if failure is not None and failure is not error:
             raise failure from error
+
+    def _failure(self, error: Exception) -> ReconcilerError:
+        """What is told of an error; a release that could not start on a full disk is not at fault."""
+        from reconciler.host.file_systems import disk_error  # noqa: PLC0415  only where something failed
+
+        if isinstance(error, DiskError) or not isinstance(error, ReconcilerError):
+            return as_reconciler_error(error, self.layout.root)
+        found = disk_error(error, self.layout.run, self.layout.root, self.layout.logs)
+        if found is None:
+            return error
+        found.message = f"{error}; {found.message}"
+        return found
 
     def _take_back_candidate(self) -> None:
         applied = self.applied.get(StageName.VASSAL)
@@ -283,13 +302,13 @@ class Switch:
     def _switch_back(self, *, site_was_installed: bool) -> None:
         if self.before not in (None, self.app.release):
             # first of all: putting the site back may take nginx a while
-            switch(self.layout, self.app.name, self.before)
+            switch_back(self.layout, self.app.name, self.before)
         if site_was_installed:
             applied = self.applied.get(StageName.NGINX)
             name = f"{self.app.name}.conf"
             try:
                 self.host.nginx.install({name: applied.files[name] if applied is not None else None})
-            except ReconcilerError as error:
+            except (ReconcilerError, OSError) as error:
                 self.say(f"the old site file could not be put back: {error}")
         if self.before is None:
             self.layout.public_link(self.app.name).unlink(missing_ok=True)

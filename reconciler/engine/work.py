@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from reconciler.engine.attempt import Attempt, Listener, Nobody, Worker
-from reconciler.engine.recording import quarantine_key
+from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
 from reconciler.engine.turns import Turns, Wish, next_turns
 from reconciler.host.interruption import Interrupted, Superseded, giving_way
@@ -215,6 +215,9 @@ class Work:
             pass
         except Interrupted:
             self._interrupted = True
+        except Exception as error:
+            # such as a journal that cannot be written: nobody may take that for a success
+            result = attempt.wish.planned.failed(as_reconciler_error(error))
         finally:
             if not self._interrupted:
                 self.listener.attempt_ended(attempt, result)

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from reconciler.model.errors import ReconcilerError
+
 TEMPORARY_PREFIX = ".tmp-"
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -52,8 +54,8 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644, owner: t
     if _has(path, data, mode, owner):
         return False
     temporary = temporary_sibling(path)
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(data)
             if owner is not None:
@@ -62,7 +64,10 @@ def write_whole(path: Path, content: bytes | str, *, mode: int = 0o644, owner: t
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError):
+            # a write that fails names no file, and a temporary name tells nobody anything
+            error.filename, error.filename2 = str(path), None
         temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
@@ -175,7 +180,8 @@ def _syncfs(descriptor: int) -> None:
 def building(final: Path, *, replace: bool = False) -> Iterator[Path]:
     """A temporary folder that is renamed to ``final`` when the block ends well, and removed when it does not.
 
-    What is at ``final`` already stays, unless ``replace`` says that it is damaged.
+    What is at ``final`` already stays, unless ``replace`` says that it is damaged. Raises
+    :class:`~reconciler.model.errors.DiskError` where the block failed for the lack of space.
     """
     make_folder(final.parent)
     temporary = temporary_sibling(final)
@@ -183,6 +189,15 @@ def building(final: Path, *, replace: bool = False) -> Iterator[Path]:
     try:
         yield temporary
         publish_folder(temporary, final, replace=replace)
+    except (OSError, ReconcilerError) as error:
+        from reconciler.host.file_systems import disk_error, usage_of  # noqa: PLC0415  only where something failed
+
+        # looked at before what was built goes, which makes room again
+        failure = disk_error(error, final.parent)
+        if failure is None:
+            raise
+        failure.written = usage_of(temporary)
+        raise failure from error
     finally:
         if temporary.exists():
             remove_tree(temporary)

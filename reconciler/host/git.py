@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import resource
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,10 +28,20 @@ from reconciler.host.git_objects import (
     read_blobs,
     read_refs,
     read_trees,
+    require_objects,
     tree_name,
 )
 from reconciler.host.git_signatures import Signers, check_commit, check_tag
-from reconciler.model.errors import CommandFailed, RepositoryRefused, RevisionNotFound, SignatureRefused, StageFailed
+from reconciler.model.errors import (
+    CommandFailed,
+    DiskError,
+    RepositoryError,
+    RepositoryRefused,
+    RepositoryUnreachable,
+    RevisionNotFound,
+    SignatureRefused,
+    StageFailed,
+)
 from reconciler.model.revision import TAGS, Selected, is_range, select
 
 __all__ = ["CheckoutLimits", "Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
@@ -39,6 +50,10 @@ POLL_SECONDS = 30.0
 FETCH_SECONDS = 600.0
 REFS_BYTES = 32 * 1024 * 1024
 """The longest list of refs that is read from a server: about 400,000."""
+POLL_MEMORY_BYTES = 2 * 1024**3
+"""The most address space that git may take to read that list, all of which it keeps in memory."""
+RENEWAL_PAUSE_SECONDS = 600.0
+"""How long a mirror that was fetched anew is not fetched anew again, whatever git says of it."""
 REFS_TOLD = 20
 """How many refs that moved are reported by name."""
 
@@ -69,8 +84,8 @@ class Mirrors:
     """Bare mirrors of repositories, all below one folder, which is a cache: what is removed is cloned anew.
 
     Addresses are https, ssh and file; any other raises :class:`RepositoryRefused`. Every method may be called from
-    several threads at once. Methods that read raise :class:`RepositoryUnreachable` when there is no mirror or git
-    cannot read it; a damaged mirror is removed then, so that the next :meth:`update` clones it anew.
+    several threads at once. A method that finds a mirror damaged fetches it anew first; it raises
+    :class:`RepositoryUnreachable` when there is none, or none that can be read.
     """
 
     def __init__(self, folder: Path, limits: CheckoutLimits = CheckoutLimits()) -> None:  # noqa: B008 - frozen
@@ -80,6 +95,9 @@ class Mirrors:
         self._known: dict[str, Mapping[str, str]] = {}
         self._commits: dict[tuple[str, str], str] = {}
         self._objects = ObjectMemory()
+        # when a mirror was fetched anew because it was damaged, and commits that were found to be there as a whole
+        self._renewed: dict[str, float] = {}
+        self._whole: set[tuple[str, str]] = set()
         # what a revision meant among refs that are still the same object: many apps share both
         self._selected: dict[tuple[str, str], tuple[Mapping[str, str], Selected | None]] = {}
         # the last two commits that were compared in a mirror, and what differs
@@ -90,25 +108,52 @@ class Mirrors:
         self._known.clear()
         self._commits.clear()
         self._objects.clear()
+        self._whole.clear()
         self._selected.clear()
         self._moves.clear()
 
     def poll(self, address: str, *, timeout: float = POLL_SECONDS) -> RemoteRefs:
         """Ask the server for its refs, with one ``git ls-remote`` and no write; raises
         :class:`RepositoryUnreachable`."""
-        parsed = parse_address(address)
+        return self._poll(parse_address(address), timeout)
+
+    def _poll(self, parsed: Address, timeout: float) -> RemoteRefs:
         began = time.monotonic()
         try:
             command = ("ls-remote", "--quiet", "--symref", "--", parsed.url)
-            listing = network(parsed, command, timeout=timeout, limit_bytes=REFS_BYTES)
+            limits = {resource.RLIMIT_AS: POLL_MEMORY_BYTES}
+            listing = network(parsed, command, timeout=timeout, limit_bytes=REFS_BYTES, limits=limits)
         except CommandFailed as failure:
             raise unreachable(parsed, failure) from failure
         text = listing.decode("utf-8", "surrogateescape")
         head = _HEAD_LINE.search(text)
         refs = RemoteRefs(parse_refs(text), head[1] if head else None)
+        if not refs.refs and git_mirror.has_refs(self._folder / parsed.mirror_name):
+            # what a page of a proxy looks like to git; believed, it would empty the mirror
+            raise RepositoryUnreachable(
+                f"{parsed.shown} answers that it has no branch and no tag any more, which is not believed",
+                hint="check the server, and proxies before it: `git ls-remote` with this address shows its answer",
+            )
         seconds = round(time.monotonic() - began, 3)
         reporting.debug("repository_polled", repository=parsed.shown, refs=len(refs.refs), seconds=seconds)
         return refs
+
+    def is_current(self, address: str, refs: RemoteRefs) -> bool:
+        """Whether the mirror is known to hold ``refs``; asks nobody."""
+        mirror = self._folder / parse_address(address).mirror_name
+        return self._known.get(mirror.name) == refs.refs and git_mirror.is_there(mirror)
+
+    def held(self, address: str) -> RemoteRefs | None:
+        """The refs that the mirror holds, as it was fetched last; ``None`` without one that can be read."""
+        mirror = self._folder / parse_address(address).mirror_name
+        try:
+            return RemoteRefs(read_refs(mirror), None) if git_mirror.is_there(mirror) else None
+        except (CommandFailed, RepositoryUnreachable):
+            return None
+
+    def has_mirror(self, address: str) -> bool:
+        """Whether a repository was ever fetched to this host."""
+        return git_mirror.is_there(self._folder / parse_address(address).mirror_name)
 
     def update(self, address: str, refs: RemoteRefs, *, timeout: float = FETCH_SECONDS) -> bool:
         """Make the mirror hold ``refs``; return whether it had to be cloned or fetched.
@@ -117,13 +162,19 @@ class Mirrors:
         """
         parsed = parse_address(address)
         mirror = self._folder / parsed.mirror_name
-        known = self._known.get(mirror.name)
-        if known == refs.refs and git_mirror.is_there(mirror):
+        if self.is_current(address, refs):
             return False
+        known = self._known.get(mirror.name)
+        behind = known is not None and known != refs.refs
         began = time.monotonic()
-        with git_mirror.locked(mirror, parsed, timeout=timeout):
-            behind = known is not None and known != refs.refs
-            fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout, behind=behind)
+        try:
+            with git_mirror.locked(mirror, parsed, timeout=timeout):
+                fetched = git_mirror.bring_up_to_date(mirror, parsed, refs.refs, timeout=timeout, behind=behind)
+        except DiskError:
+            # on a read-only disk there is no lock, and nobody who changes anything either
+            if not git_mirror.holds(mirror, refs.refs):
+                raise
+            fetched = False
         if fetched:
             seconds = round(time.monotonic() - began, 3)
             reporting.debug(
@@ -177,9 +228,15 @@ class Mirrors:
         names = [tree_name(_checked(commit), directory) for commit, directory in wanted]
         parsed = parse_address(address)
         found = self._headers_of(parsed, names)
-        if any(header is None for header in found):
-            # perhaps the mirror lost something: the next update looks
+        lacking = {commit for (commit, _), header in zip(wanted, found, strict=True) if header is None}
+        if lacking:
+            # perhaps the mirror lost something, which must not be taken for a folder that is gone
             self._known.pop(parsed.mirror_name, None)
+            before = self._renewed.get(parsed.mirror_name)
+            for commit in sorted(lacking):
+                self._require_whole(parsed, commit)
+            if self._renewed.get(parsed.mirror_name) != before:
+                found = self._headers_of(parsed, names)
         trees = {
             pair: header.object_id if header is not None and header.kind == "tree" else None
             for pair, header in zip(wanted, found, strict=True)
@@ -203,7 +260,7 @@ class Mirrors:
         self._objects.note_trees(parse_address(address).mirror_name, names)
 
     def listing(self, address: str, tree: str) -> Mapping[str, TreeEntry]:
-        """The own entries of a tree, by name; empty when the mirror has no such tree.
+        """The own entries of a tree, by name; a mirror that lacks the tree is damaged.
 
         One git process reads this tree and all others that :meth:`trees` has told of since: who asks for the trees of
         many apps goes on to look into each of them.
@@ -211,7 +268,7 @@ class Mirrors:
         parsed = parse_address(address)
 
         def read(trees: Sequence[str]) -> Mapping[str, Mapping[str, TreeEntry]]:
-            return self.read(parsed, lambda mirror: read_trees(mirror, trees))
+            return self.read(parsed, lambda mirror: read_trees(mirror, trees, needed=tree))
 
         return self._objects.listing(parsed.mirror_name, tree, read)
 
@@ -252,7 +309,12 @@ class Mirrors:
         """
         parsed = parse_address(address)
         wanted = [_checked(object_id) for object_id in dict.fromkeys(object_ids)]
-        for object_id, header in zip(wanted, self._headers_of(parsed, wanted), strict=True):
+        found = self._headers_of(parsed, wanted)
+        if any(header is None for header in found):
+            missing = [object_id for object_id, header in zip(wanted, found, strict=True) if header is None]
+            self.read(parsed, lambda mirror: require_objects(mirror, missing))
+            found = self._headers_of(parsed, wanted)
+        for object_id, header in zip(wanted, found, strict=True):
             if header is None or header.kind != "blob":
                 raise StageFailed(f"{parsed.shown} has no file with the id {object_id}")
             if header.size > limit_bytes:
@@ -370,8 +432,53 @@ class Mirrors:
         return found
 
     def read(self, parsed: Address, action: Callable[[Path], _Answer]) -> _Answer:
-        """What ``action`` reads from the mirror of an address, failures of git made into this package's errors."""
-        return git_mirror.reading(self._folder / parsed.mirror_name, parsed, action)
+        """What ``action`` reads from the mirror of an address, failures of git made into this package's errors.
+
+        A damaged mirror is fetched anew at once, and read again.
+        """
+        mirror, began = self._folder / parsed.mirror_name, time.monotonic()
+        try:
+            return git_mirror.reading(mirror, parsed, action)
+        except git_mirror.MirrorDamaged as damage:
+            self._renew(mirror, parsed, damage, began)
+        try:
+            return git_mirror.reading(mirror, parsed, action)
+        except git_mirror.MirrorDamaged as damage:
+            raise _damaged(parsed, damage, "although it was just fetched") from damage
+
+    def _renew(self, mirror: Path, parsed: Address, damage: git_mirror.MirrorDamaged, since: float) -> None:
+        """Fetch a damaged mirror anew, unless another thread did since then, or it was of no use a moment ago."""
+        with git_mirror.locked(mirror, parsed, timeout=FETCH_SECONDS):
+            last = self._renewed.get(mirror.name, float("-inf"))
+            if last >= since:
+                return
+            if time.monotonic() - last < RENEWAL_PAUSE_SECONDS:
+                raise _damaged(parsed, damage, "although it was fetched anew a moment ago") from damage
+            reporting.error("mirror_renewed", repository=parsed.shown, error=str(damage))
+            self._known.pop(mirror.name, None)
+            try:
+                refs = self._poll(parsed, POLL_SECONDS)
+                git_mirror.renew(mirror, parsed, refs.refs, timeout=FETCH_SECONDS)
+            except (RepositoryError, DiskError) as error:
+                failure = _damaged(parsed, damage, f"and cannot be fetched anew: {error}")
+                failure.hint = error.hint
+                raise failure from error
+            self._renewed[mirror.name] = time.monotonic()
+            self._known[mirror.name] = refs.refs
+
+    def _require_whole(self, parsed: Address, commit: str) -> None:
+        """See to it that the mirror has all of a commit, where it has the commit itself."""
+        known = (parsed.mirror_name, commit)
+        if known not in self._whole:
+            self.read(parsed, lambda mirror: git_history.require_whole(mirror, commit))
+            self._whole.add(known)
+
+
+def _damaged(parsed: Address, damage: git_mirror.MirrorDamaged, more: str) -> RepositoryUnreachable:
+    return RepositoryUnreachable(
+        f"the mirror of {parsed.shown} is damaged ({damage}), {more}",
+        hint="check the disk of this host; the next pass tries again",
+    )
 
 
 def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:

@@ -7,13 +7,15 @@ Commands on a mirror honour none, so that what they give depends on the reposito
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from reconciler.host.git_addresses import ALLOWED_PROTOCOLS, Address, masked
@@ -104,10 +106,12 @@ def network(
     inside: bool = False,
     timeout: float,
     limit_bytes: int = OUTPUT_BYTES,
+    limits: Mapping[int, int] = MappingProxyType({}),
 ) -> bytes:
     """Run a git command that talks to ``address``, with more ``settings`` of git; return its standard output.
 
-    ``inside`` starts it in ``repository`` in place of naming that to git and to every program that git starts.
+    ``limits`` are what git may take of this host, however much a server sends: of each resource (``RLIMIT_``) so many
+    bytes. ``inside`` starts it in ``repository`` in place of naming that to git and to every program that git starts.
     Raises :class:`RepositoryUnreachable` after ``timeout`` seconds, :class:`OutputTooLong` when more than
     ``limit_bytes`` come, and :class:`CommandFailed` on any other failure
     (:func:`~reconciler.host.git_failures.unreachable` makes a sentence of it).
@@ -120,7 +124,7 @@ def network(
     environment |= _settings_by_environment(settings or {})
     try:
         folder = repository if inside else _ROOT
-        return _run(arguments, environment, folder=folder, timeout=timeout, limit_bytes=limit_bytes)
+        return _run(arguments, environment, folder=folder, timeout=timeout, limit_bytes=limit_bytes, limits=limits)
     except CommandTimedOut as error:
         raise RepositoryUnreachable(
             f"{address.shown} did not answer within {timeout:g} s",
@@ -172,11 +176,16 @@ def _run(
     stdin: bytes | None = None,
     on_mirror: bool = False,
     limit_bytes: int = OUTPUT_BYTES,
+    limits: Mapping[int, int] = MappingProxyType({}),
 ) -> bytes:
     stop_if_interrupted()
     settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
     command = [*_without_variables(environment), "git", *settings, *arguments]
     with _started(command, environment, folder, has_stdin=stdin is not None) as process:
+        for kind, value in limits.items():
+            # from outside, because code between fork and exec is not safe in a process with threads
+            with suppress(ProcessLookupError):
+                resource.prlimit(process.pid, kind, (value, value))
         try:
             stdout, stderr = _communicate(process, stdin, timeout, limit_bytes)
         except subprocess.TimeoutExpired:

@@ -55,6 +55,19 @@ _CAUSES = (
         "give the agent's user an ssh key or a credential helper that may read the repository",
     ),
     (
+        re.compile(r"not yet (valid|activated)|certificate has expired|expired certificate", re.IGNORECASE),
+        "check the clock of this host (`date`), then the dates of the server's certificate",
+    ),
+    (
+        re.compile(
+            r"returned error: (5\d\d|429)|not valid: is this a git repository|bad line length|invalid server|"
+            r"protocol error|RPC failed|unexpected disconnect|invalid index-pack output|bad pack|"
+            r"unable to update url base from redirection|Out of memory|malloc failed",
+            re.IGNORECASE,
+        ),
+        "the server, or a proxy before it, does not answer as git does; see its own log, the next pass tries again",
+    ),
+    (
         re.compile(r"certificate|SSL|TLS|gnutls", re.IGNORECASE),
         "check the server's certificate and the authorities this host trusts (http.sslCAInfo)",
     ),
@@ -77,10 +90,11 @@ _DAMAGE = re.compile(
     r"unable to read sha1 file of|(loose|packed) object [0-9a-f]{40,64} |object file \S+ is empty|hash mismatch|"
     r"packfile \S+ (does not|cannot|claims|signature)|(is not a GIT|short to be a) packfile|wrong index v|"
     r"index file \S+ (is too|has|overflow)|inflate: data|non-monotonic index|failed to read object|unable to unpack|"
-    r"not a git repository: |bad config line [0-9]+ in file "
+    r"not a git repository: |Expected git repo version|nknown repository extension|bad config line [0-9]+ in file "
 )
 _STUCK = re.compile(
-    r"bad (ref|object)|missing (blob|tree|commit|object|tag)|did not send all necessary|unresolved deltas|"
+    r"bad (ref|(tree |blob |commit |tag )?object)|missing (blob|tree|commit|object|tag)|unresolved deltas|"
+    r"did not send all necessary|"
     r"Unable to create '[^']*\.lock': File exists|cannot lock ref|broken|[Cc]ould not (read|parse)|"
     r"failed to (read|unpack|traverse)"
 )

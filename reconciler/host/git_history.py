@@ -18,6 +18,12 @@ def has_commits(mirror: Path, *commits: str) -> bool:
     return all(header is not None and header.kind == "commit" for header in headers(mirror, commits))
 
 
+def require_whole(mirror: Path, commit: str) -> None:
+    """Raise :class:`CommandFailed` when a commit is there and something of its files is not."""
+    if has_commits(mirror, commit):
+        local(mirror, ("rev-list", "--objects", "--no-walk", "--quiet", commit))
+
+
 def is_ancestor(mirror: Path, older: str, newer: str) -> bool:
     """Whether ``newer`` contains ``older``; not so when the mirror lacks ``older``, for it has all of ``newer``."""
     if not has_commits(mirror, older, newer):

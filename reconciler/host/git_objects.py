@@ -100,9 +100,22 @@ def read_blobs(mirror: Path, object_ids: Sequence[str]) -> dict[str, bytes]:
     return _read_objects(mirror, object_ids, "blob")
 
 
-def read_trees(mirror: Path, object_ids: Sequence[str]) -> dict[str, dict[str, TreeEntry]]:
-    """The own entries of many trees, by tree id and name; ids that are no tree of the mirror are left out."""
-    return {tree: _own_entries(tree, raw) for tree, raw in _read_objects(mirror, object_ids, "tree").items()}
+def read_trees(mirror: Path, object_ids: Sequence[str], *, needed: str) -> dict[str, dict[str, TreeEntry]]:
+    """The own entries of many trees, by tree id and name; ids that are no tree of the mirror are left out.
+
+    Raises :class:`CommandFailed` when the ``needed`` one is missing.
+    """
+    found = _read_objects(mirror, object_ids, "tree")
+    if needed not in found:
+        require_objects(mirror, [needed])
+    return {tree: _own_entries(tree, raw) for tree, raw in found.items()}
+
+
+def require_objects(mirror: Path, object_ids: Sequence[str]) -> None:
+    """Raise :class:`CommandFailed`, as git does, when one of these objects is missing although others name it."""
+    for object_id, header in zip(object_ids, headers(mirror, object_ids), strict=True):
+        if header is None:
+            raise CommandFailed(("git", "cat-file"), 128, f"fatal: missing object {object_id}", what="git cat-file")
 
 
 def kind_of(mode: bytes) -> Kind:

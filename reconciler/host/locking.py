@@ -7,7 +7,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
 from reconciler.host.layout import Layout
@@ -53,8 +53,10 @@ def state_lock(layout: Layout, what: str = COMMAND) -> Iterator[None]:
                 else "wait for it to end, or end that process",
             ) from None
         ours = json.dumps(asdict(Holder(os.getpid(), time.time(), what)))
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{ours}\n".encode(), 0)
+        # who holds it is told as far as there is room for it on the disk; that it is held, the kernel knows
+        with suppress(OSError):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{ours}\n".encode(), 0)
         yield
     finally:
         os.close(descriptor)

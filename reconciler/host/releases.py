@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
-from reconciler.host.files import make_folder, remove_tree, replace_link, write_whole
+from reconciler.host.files import TEMPORARY_PREFIX, flush_folder, make_folder, remove_tree, replace_link, write_whole
 from reconciler.host.layout import Layout, names_in
 from reconciler.host.processes import Account
 
@@ -87,6 +88,37 @@ def public_release(layout: Layout, app: str) -> str | None:
 def switch(layout: Layout, app: str, release: str) -> None:
     """Move traffic: rename the public link over, in one step for code and static files."""
     replace_link(layout.public_link(app), release_target(app, release))
+
+
+def keep_way_back(layout: Layout, app: str, release: str | None) -> None:
+    """Make the link for :func:`switch_back` now: on a full disk, going back must not need any room."""
+    if release is not None:
+        replace_link(_way_back(layout, app), release_target(app, release))
+
+
+def forget_way_back(layout: Layout, app: str) -> None:
+    """There is no going back any more."""
+    with suppress(OSError):
+        # a later pass removes what is left over
+        _way_back(layout, app).unlink()
+
+
+def switch_back(layout: Layout, app: str, release: str) -> None:
+    """Move traffic back to the release that had it, by the link that was kept for that."""
+    kept = _way_back(layout, app)
+    try:
+        if str(kept.readlink()) == release_target(app, release):
+            kept.replace(layout.public_link(app))
+            flush_folder(layout.public)
+            return
+    except FileNotFoundError:
+        pass
+    switch(layout, app, release)
+
+
+def _way_back(layout: Layout, app: str) -> Path:
+    # a name that a later pass takes for left over
+    return layout.public / f"{TEMPORARY_PREFIX}back-{app}"
 
 
 def vassals_of(layout: Layout, app: str) -> list[str]:

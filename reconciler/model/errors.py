@@ -20,7 +20,9 @@
     ├── SecretsUnreadable           waits for git: an encrypted file cannot be read, or is not to be trusted
     ├── VerificationFailed          waits for git: the release did not answer as asked
     ├── HostError                   retried: something that the host must provide is missing
+    │   └── DiskError               retried: a file system is full or read-only
     ├── JournalError                retried: the journal cannot be read or written
+    │   └── JournalDamaged          retried: it is not as it was written, and is set aside by who may write it
     ├── StateLocked                 retried: another reconciler works on this state folder
     └── AgentNotRunning             waits for a person: there is no agent to ask
 
@@ -31,6 +33,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import PurePath
 
 
 class Retry(StrEnum):
@@ -196,8 +199,35 @@ class HostError(ReconcilerError):
     """The host lacks something, or refuses it."""
 
 
+class Lack(StrEnum):
+    """What a file system is out of."""
+
+    SPACE = "space"
+    INODES = "inodes"
+    QUOTA = "quota"
+    WRITABLE = "writable"
+
+
+class DiskError(HostError):
+    """A file system (at ``mount``) is full or read-only; ``tail`` is what a program said of it.
+
+    ``written`` is how many bytes, in how many files, of an output there were when it failed.
+    """
+
+    def __init__(self, message: str, *, hint: str, mount: PurePath, lack: Lack, tail: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.mount = mount
+        self.lack = lack
+        self.tail = tail
+        self.written = (0, 0)
+
+
 class JournalError(ReconcilerError):
     """The journal cannot be read or written."""
+
+
+class JournalDamaged(JournalError):
+    """The journal is not as it was written."""
 
 
 class StateLocked(ReconcilerError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.cli.checks.row import Row, fail, ok, warn
 from reconciler.host.daemons import refuse_unusable_root
+from reconciler.host.file_systems import file_system_of, hint_of, sentence_of
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
 from reconciler.host.ports import holder_of, listen_address, refuse_taken
 from reconciler.host.system_layout import SystemLayout
@@ -75,8 +75,11 @@ def _state_folder(layout: Layout) -> Row:
 
 
 def _disk(root: Path) -> Row:
-    free = shutil.disk_usage(_existing(root)).free
+    found = file_system_of(root)
+    free, lack = found.free, found.lack
     message = f"{free // MEBIBYTE:,} MiB free at {root}"
+    if lack is not None:
+        return fail("disk", sentence_of(found, lack), hint_of(found.mount, lack))
     if free < DISK_FAIL_BYTES:
         return fail("disk", message, "free some space: environments and static files need some hundred MiB")
     return warn("disk", message, "builds may run out of space") if free < DISK_WARN_BYTES else ok("disk", message)

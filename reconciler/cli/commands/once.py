@@ -10,6 +10,11 @@ from reconciler.cli.invocation import Invocation, invocation_of
 if TYPE_CHECKING:
     import typer
 
+    from reconciler.cli.wiring import Installation
+    from reconciler.engine.progress import Progress
+    from reconciler.engine.results import PassResult
+    from reconciler.engine.surveying import AppliedApps
+
 TRIGGER = "cli"
 
 
@@ -33,15 +38,10 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
 
     installation = invocation.installation()
     installation.layout.create()
-    with (
-        ending_safely(),
-        state_lock(installation.layout),
-        closing(make_progress()) as progress,
-        installation.engine(progress) as engine,
-    ):
+    with ending_safely(), state_lock(installation.layout), closing(make_progress()) as progress:
         remove_left_over(installation.layout)
-        result = engine.reconcile(TRIGGER)
-        urls = {} if as_json else urls_of(engine.journal.applied())
+        result, applied = _pass(installation, progress)
+        urls = {} if as_json else urls_of(applied)
     if as_json:
         write_json(result.as_json())
     else:
@@ -49,3 +49,26 @@ def run(invocation: Invocation, *, as_json: bool) -> int:
     if result.error is not None:
         return result.error.exit_status
     return 1 if result.failed else 0
+
+
+def _pass(installation: Installation, progress: Progress) -> tuple[PassResult, AppliedApps]:
+    """One pass, and what is applied after it; once more with a new journal where the old one turns out damaged."""
+    from reconciler.model.errors import JournalDamaged  # noqa: PLC0415
+
+    for thorough in (False, True):
+        try:
+            with installation.engine(progress, thorough=thorough) as engine:
+                _tell(engine.journal_news)
+                return engine.reconcile(TRIGGER), engine.journal.applied()
+        except JournalDamaged:
+            if thorough:
+                raise
+    raise AssertionError("a pass either returns or raises")
+
+
+def _tell(news: str | None) -> None:
+    from reconciler.cli.output import write_notes  # noqa: PLC0415
+    from reconciler.cli.views.failures import warning_line  # noqa: PLC0415
+
+    if news is not None:
+        write_notes([warning_line(news)])

@@ -33,7 +33,7 @@ def run(invocation: Invocation, *, app: str | None = None, revision: str | None 
     from reconciler.cli.views.plan import plan_lines, planned  # noqa: PLC0415
 
     installation = invocation.installation()
-    with installation.engine() as engine:
+    with installation.engine(looking=True) as engine:
         result = engine.plan(app=app, revision=revision)
         subject = engine.host.mirrors.subject(installation.config_address, result.revision)
     if as_json:

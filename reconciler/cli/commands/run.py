@@ -52,5 +52,6 @@ class _Renewal:
         """End the engine, and make one from what was read."""
         self.engines.close()
         set_level(self.installation.configuration.log.level)
-        engine = self.engines.enter_context(self.installation.engine())
+        # a damaged journal is found before anything relies on it, or after something met it
+        engine = self.engines.enter_context(self.installation.engine(thorough=True))
         return engine, self.installation.host_name

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from reconciler.cli.views.failures import warning_line
 from reconciler.cli.views.lines import Line, Part, Style, line
 from reconciler.cli.views.tables import Table, cell, one_line
-from reconciler.cli.views.times import ago
+from reconciler.cli.views.times import age, ago
 from reconciler.cli.views.words import counted, short
 from reconciler.engine.status import AppStatus, HostStatus
 from reconciler.model.condition import ConditionReason, ConditionType
@@ -39,7 +39,8 @@ def status_notes(status: HostStatus, now: float) -> list[Line]:
     lines = [line(f"{counts}; last pass {ago(last.finished, now)}, commit {commit} ({last.trigger}).")]
     concern = _concern_of_nobody(last.error, status.apps) if last.error else ""
     lines.append(_agent_line(status, now))
-    return [*_server_lines(status), *([warning_line(one_line(concern))] if concern else []), *lines]
+    concerns = [warning_line(one_line(concern))] if concern else []
+    return [*_server_lines(status), *_repository_lines(status, now), *concerns, *lines]
 
 
 def _server_lines(status: HostStatus) -> list[Line]:
@@ -51,6 +52,18 @@ def _server_lines(status: HostStatus) -> list[Line]:
         warning_line(f"{name} does not run: the next pass starts it again, `reconciler once` does so now")
         for name, runs in servers
         if not runs
+    ]
+
+
+def _repository_lines(status: HostStatus, now: float) -> list[Line]:
+    """Which repositories do not answer, and when they are asked again."""
+    return [
+        warning_line(
+            f"{trouble.repository} has not answered for {age(now - trouble.since)} "
+            f"({counted(trouble.failures, 'poll')}); it is asked again "
+            + (f"within {age(trouble.again - now)}" if trouble.again > now else "now")
+        )
+        for trouble in status.troubles
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 
 from reconciler.host.journal.connection import JournalConnection
@@ -12,18 +11,26 @@ from reconciler.model.stage import AppliedStage, StageName
 class AppliedTable(JournalConnection):
     """The tables ``applied`` and ``outputs``; a verification moves ``applied``, see :class:`AppsTable`."""
 
+    def _applied_stage(self, stage: str, digest: str, key: str, content: str) -> AppliedStage:
+        values = self._decoded(content)
+        try:
+            upstream = {StageName(above): value for above, value in values.pop("upstream", {}).items()}
+            return AppliedStage(StageName(stage), digest, key, upstream=upstream, **values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise self._damaged(f"it holds {stage!r} where a stage was written") from error
+
     def applied(self) -> dict[str, dict[StageName, AppliedStage]]:
         """All applied stages, by app and stage."""
         result: dict[str, dict[StageName, AppliedStage]] = {}
         for app, *row in self._rows("SELECT app, stage, digest, key, content FROM applied"):
-            known = _applied_stage(*row)
+            known = self._applied_stage(*row)
             result.setdefault(app, {})[known.stage] = known
         return result
 
     def applied_of(self, app: str) -> dict[StageName, AppliedStage]:
         """The applied stages of one app; empty before its first release."""
         rows = self._rows("SELECT stage, digest, key, content FROM applied WHERE app = ?", (app,))
-        return {known.stage: known for known in (_applied_stage(*row) for row in rows)}
+        return {known.stage: known for known in (self._applied_stage(*row) for row in rows)}
 
     def output(self, key: str) -> str | None:
         """The digest of the output that was made for the key of its inputs; ``None`` when none was."""
@@ -42,7 +49,10 @@ class AppliedTable(JournalConnection):
     def made_outputs(self) -> set[tuple[StageName, str]]:
         """Stage and digest of every output that was made or applied and is not forgotten."""
         made = self._rows("SELECT stage, digest FROM outputs UNION SELECT stage, digest FROM applied")
-        return {(StageName(stage), digest) for stage, digest in made}
+        try:
+            return {(StageName(stage), digest) for stage, digest in made}
+        except ValueError as error:
+            raise self._damaged(str(error)) from error
 
     def forget_these_outputs(self, gone: Collection[tuple[StageName, str]]) -> None:
         """Drop what is remembered of outputs, given as stage and digest."""
@@ -57,9 +67,3 @@ class AppliedTable(JournalConnection):
         if gone:
             self._write([("DELETE FROM outputs WHERE key = ?", (key,)) for key in gone])
         return len(gone)
-
-
-def _applied_stage(stage: str, digest: str, key: str, content: str) -> AppliedStage:
-    values = json.loads(content)
-    upstream = {StageName(above): value for above, value in values.pop("upstream", {}).items()}
-    return AppliedStage(StageName(stage), digest, key, upstream=upstream, **values)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
+from reconciler.host.journal.failures import RENEWAL_HINT, journal_error, refuse_what_is_no_file
 from reconciler.host.journal.migrations import is_newest, migrate
 from reconciler.host.journal.statements import Statement
-from reconciler.model.errors import JournalError
+from reconciler.model.errors import JournalDamaged, JournalError
 
 JOURNAL_BUSY_MS = 5_000
 
@@ -19,41 +21,71 @@ JOURNAL_BUSY_MS = 5_000
 class JournalConnection:
     """One connection to the journal, safe to share between threads."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path | None = None) -> None:
         self._connection = connection
+        self._path = path
         self._lock = threading.RLock()
         self._written: set[str] = set()
         self._written_elsewhere = -1
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the journal for writing, make it when there is none, and bring it to the newest schema."""
+        """Open the journal for writing, make it when there is none, and bring it to the newest schema.
+
+        Raises :class:`JournalDamaged` for a file that is none, or none any more, and :class:`JournalError`.
+        """
+        refuse_what_is_no_file(path)
         try:
             connection = cls._connect(str(path))
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            migrate(connection)
+            try:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                migrate(connection)
+            except BaseException:
+                connection.close()
+                raise
         except sqlite3.Error as error:
-            raise JournalError(
-                f"the journal {path} cannot be opened: {error}",
-                hint="move the file away to start a new journal: sites keep serving, and the next pass adopts them",
-            ) from error
-        return cls(connection)
+            raise journal_error(error, path, "opened") from error
+        return cls(connection, path)
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Open the journal for reading only; it must exist."""
+        """Open the journal for reading only; it must exist. A disk that is read-only or full does not hinder that."""
         if not path.exists():
             raise JournalError(
                 f"there is no journal at {path} yet", hint="run `reconciler once` or `reconciler run` first"
             )
+        refuse_what_is_no_file(path)
         try:
-            connection = cls._connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-            connection.execute("SELECT 1 FROM apps LIMIT 1").fetchall()
+            try:
+                connection = cls._readable(f"{path.absolute().as_uri()}?mode=ro")
+            except sqlite3.OperationalError:
+                # beside a journal that is read there have to be two more files, which need a place
+                wal = path.with_name(f"{path.name}-wal")
+                if wal.exists() and wal.stat().st_size:
+                    raise
+                connection = cls._readable(f"{path.absolute().as_uri()}?immutable=1")
             connection = cls._as_newest(connection)
         except sqlite3.Error as error:
-            raise JournalError(f"the journal {path} cannot be read: {error}") from error
+            raise journal_error(error, path, "read") from error
+        return cls(connection, path)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A journal in memory, for one who looks at a host on which nothing was ever done."""
+        connection = cls._connect(":memory:")
+        migrate(connection)
         return cls(connection)
+
+    @classmethod
+    def _readable(cls, name: str) -> sqlite3.Connection:
+        connection = cls._connect(name, uri=True)
+        try:
+            connection.execute("SELECT 1 FROM apps LIMIT 1").fetchall()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @classmethod
     def _as_newest(cls, connection: sqlite3.Connection) -> sqlite3.Connection:
@@ -94,13 +126,29 @@ class JournalConnection:
             self._written_elsewhere = int(next(self._rows("PRAGMA data_version"))[0])
             return frozenset(written) if self._written_elsewhere == before else None
 
+    def check(self) -> None:
+        """Look at every page, which takes a moment; raises :class:`JournalDamaged` when one is not right."""
+        for (said,) in self._rows("PRAGMA quick_check(1)"):
+            if said != "ok":
+                raise self._damaged(str(said).splitlines()[-1])
+
     def _rows(self, statement: str, values: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         with self._lock:
             try:
                 rows = self._connection.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                raise JournalError(f"the journal cannot be read: {error}") from error
+                raise journal_error(error, self._path, "read") from error
         return iter(rows)
+
+    def _decoded(self, text: str) -> Any:
+        """What a column holds as JSON; what is none was written by nobody."""
+        try:
+            return json.loads(text)
+        except (ValueError, TypeError) as error:
+            raise self._damaged(f"it holds {text[:20]!r} where JSON was written") from error
+
+    def _damaged(self, what: str) -> JournalDamaged:
+        return JournalDamaged(f"the journal {self._path} is damaged: {what}", hint=RENEWAL_HINT)
 
     def _write(self, statements: Sequence[Statement], *, of: Collection[str] = ()) -> None:
         """One transaction; what is read back ``of`` these apps may be another thing afterwards."""
@@ -117,12 +165,12 @@ class JournalConnection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 try:
                     yield self._connection
+                    self._connection.execute("COMMIT")
                 except BaseException:
-                    self._connection.execute("ROLLBACK")
+                    # a full disk may have ended the transaction already, and must not leave one open either
+                    with suppress(sqlite3.Error):
+                        if self._connection.in_transaction:
+                            self._connection.execute("ROLLBACK")
                     raise
-                self._connection.execute("COMMIT")
             except sqlite3.Error as error:
-                raise JournalError(
-                    f"the journal cannot be written: {error}",
-                    hint="check the free space and the rights of its folder",
-                ) from error
+                raise journal_error(error, self._path, "written") from error

@@ -24,7 +24,7 @@ class DriftTable(JournalConnection):
             (app, app),
         )
         return [
-            DriftRecord(*row[:HEALED], tuple(json.loads(row[HEALED])), *row[HEALED + 1 :])  # type: ignore[call-arg]
+            DriftRecord(*row[:HEALED], tuple(self._decoded(row[HEALED])), *row[HEALED + 1 :])  # type: ignore[call-arg]
             for row in rows
         ]
 

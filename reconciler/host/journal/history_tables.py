@@ -38,7 +38,7 @@ class HistoryTables(JournalConnection):
             "SELECT started, finished, trigger, revision, outcomes, error FROM passes ORDER BY id DESC LIMIT 1"
         )
         for started, finished, trigger, revision, outcomes, error in rows:
-            return PassRecord(started, finished, trigger, revision, json.loads(outcomes), error)
+            return PassRecord(started, finished, trigger, revision, self._decoded(outcomes), error)
         return None
 
     def record_event(self, event: EventRecord) -> None:
@@ -48,15 +48,24 @@ class HistoryTables(JournalConnection):
     def releases(self, app: str, limit: int = 50, *, state: ReleaseState | None = None) -> list[ReleaseRecord]:
         """The attempts for one app, newest first; with ``state`` only those that ended so."""
         rows = self._rows(
-            "SELECT app, release, revision, config_revision, digests, state, at, seconds, error "
+            "SELECT app, release, revision, config_revision, digests, state, at, seconds, error, id "
             "FROM releases WHERE app = ? AND (? IS NULL OR state = ?) ORDER BY id DESC LIMIT ?",
             (app, state, state, limit),
         )
         return [
             ReleaseRecord(
-                name, release, revision, config, json.loads(digests), ReleaseState(state), at, seconds, error
+                name,
+                release,
+                revision,
+                config,
+                self._decoded(digests),
+                ReleaseState(state),
+                at,
+                seconds,
+                error,
+                number,
             )
-            for name, release, revision, config, digests, state, at, seconds, error in rows
+            for name, release, revision, config, digests, state, at, seconds, error, number in rows
         ]
 
     def events(self, app: str, limit: int = 50) -> list[EventRecord]:
@@ -64,12 +73,15 @@ class HistoryTables(JournalConnection):
         rows = self._rows(
             "SELECT app, kind, message, at, detail FROM events WHERE app = ? ORDER BY id DESC LIMIT ?", (app, limit)
         )
-        return [EventRecord(name, kind, message, at, json.loads(detail)) for name, kind, message, at, detail in rows]
+        return [
+            EventRecord(name, kind, message, at, self._decoded(detail)) for name, kind, message, at, detail in rows
+        ]
 
-    def attempted_at(self, app: str, release: str) -> float | None:
-        """When a release was last verified, or, where it never was, last tried."""
+    def attempted(self, app: str, release: str) -> tuple[int, float] | None:
+        """The number and the time of the attempt that verified a release last, or, where none did, tried it last."""
         rows = self._rows(
-            "SELECT at FROM releases WHERE app = ? AND release = ? ORDER BY state = 'verified' DESC, id DESC LIMIT 1",
+            "SELECT id, at FROM releases WHERE app = ? AND release = ? "
+            "ORDER BY state = 'verified' DESC, id DESC LIMIT 1",
             (app, release),
         )
-        return next((float(at) for (at,) in rows), None)
+        return next(((int(number), float(at)) for number, at in rows), None)

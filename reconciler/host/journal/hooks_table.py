@@ -8,6 +8,10 @@ from typing import Any
 from reconciler.host.journal.connection import JournalConnection
 from reconciler.host.journal.records import HookRecord
 
+HOOK_BEGINS = (
+    "INSERT INTO hooks (app, release, moment, command, irreversible, at, after) "
+    "VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(id), 0) FROM releases))"
+)
 HOOK_COLUMNS = ", ".join(column.name for column in fields(HookRecord))
 
 
@@ -18,7 +22,7 @@ class HooksTable(JournalConnection):
         """Remember that a hook begins, before it does anything; returns the number of the run."""
         values = (hook.app, hook.release, hook.moment, hook.command, hook.irreversible, hook.at)
         with self._lock:
-            statement = "INSERT INTO hooks VALUES (NULL, ?, ?, ?, ?, ?, ?, NULL, NULL)"
+            statement = HOOK_BEGINS
             self._write([(statement, values)], of=[hook.app])
             return int(next(self._rows("SELECT last_insert_rowid()"))[0])
 

@@ -112,6 +112,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (app, stage, path)
     );
     """,
+    """
+    ALTER TABLE hooks ADD COLUMN after INTEGER;
+    """,
 )
 
 

@@ -37,7 +37,7 @@ class AppRecord:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseRecord:
-    """One attempt to put a release in place."""
+    """One attempt to put a release in place; ``number`` grows with every attempt, which a clock does not."""
 
     app: str
     release: str
@@ -48,13 +48,15 @@ class ReleaseRecord:
     at: float
     seconds: float
     error: str | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class HookRecord:
     """One run of a hook: ``at`` is when it began; without ``status`` it was cut short, nobody knows how far.
 
-    ``moment`` is ``beforeSwitch`` or ``afterSwitch``.
+    ``moment`` is ``beforeSwitch`` or ``afterSwitch``; ``after`` is the number of the attempt that was recorded last
+    when it began (``None``: an earlier version of the reconciler ran it).
     """
 
     app: str
@@ -65,6 +67,7 @@ class HookRecord:
     at: float
     seconds: float | None = None
     status: int | None = None
+    after: int | None = None
 
     @property
     def succeeded(self) -> bool:
