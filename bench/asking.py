@@ -11,7 +11,7 @@ from pathlib import Path
 
 POLL_SECONDS = 0.004
 ANSWER_SECONDS = 5.0
-LIVE_SECONDS = 60.0
+LIVE_SECONDS = 150.0
 
 
 def ask(port: int, host: str, path: str = "/") -> str:

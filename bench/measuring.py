@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.asking import await_text
 
-COMMAND_SECONDS = 120.0
+COMMAND_SECONDS = 150.0
 TAIL_CHARACTERS = 2000
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LEAST_RUNS = 2
