@@ -18,6 +18,7 @@ from pathlib import Path
 import examples
 from reconciler.cli.wiring import Installation, host_token
 from reconciler.engine.engine import Engine
+from reconciler.host.confinement import Allowance
 from reconciler.host.daemons import Daemon
 from reconciler.host.locking import state_lock
 from reconciler.host.nginx import find_nginx
@@ -161,7 +162,10 @@ class LaidOut(Installation):
     def _servers(self) -> tuple[SystemNginx, SystemEmperor, OwnAccounts]:
         layout = self.world.layout
         nginx = SystemNginx(layout, find_nginx(), host_token(layout), self.world.nginx_unit)
-        return nginx, SystemEmperor(layout, find_uwsgi(), self.world.emperor_unit), OwnAccounts(layout, nginx.group)
+        emperor = SystemEmperor(
+            layout, find_uwsgi(), Allowance.of(self.configuration.limits), self.world.emperor_unit
+        )
+        return nginx, emperor, OwnAccounts(layout, nginx.group)
 
 
 @contextmanager

@@ -196,7 +196,7 @@ def test_units_start_what_is_installed(tmp_path: Path) -> None:
     assert files.missing() == ()
     units = tmp_path / "systemd/system"
     assert "\nExecStart=/srv/r/bin/reconciler run\n" in (units / "reconciler.service").read_text()
-    assert "\nExecStart=/usr/bin/uwsgi --ini " in (units / "reconciler-emperor.service").read_text()
+    assert " /usr/bin/uwsgi --ini " in (units / "reconciler-emperor.service").read_text()
     (units / "reconciler.service").write_text("changed")
     assert files.missing() == (f"replace {units / 'reconciler.service'}",)
 

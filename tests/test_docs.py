@@ -293,7 +293,7 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert {page.resolve() for page in PAGES} == {page.resolve() for page in seen}
 
 
-FORBIDDEN = re.compile(r"(?<![\w.-])/(work|root|home|tmp)(/|\b)")
+FORBIDDEN = re.compile(r"(?<![\w.-])/((work|root|home)(/|\b)|tmp/)")
 ADDRESS = re.compile(r"(?:https?|ssh)://(?:[^@/\s`]*@)?([a-z0-9-]+\.[A-Za-z0-9.-]+)")
 HOSTS = re.compile(r"(.+\.)?example\.com|localhost|[\w-]+\.localhost|127\.0\.0\.1")
 OTHER_PROJECTS = frozenset({"jinja.palletsprojects.com", "keepachangelog.com", "semver.org"})

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from reconciler.host.confinement import Allowance, Confinement
 from reconciler.host.environments import (
     PYUWSGI_REQUIREMENT,
     build_environment,
@@ -25,6 +26,7 @@ from reconciler.host.environments import (
 )
 from reconciler.host.files import remove_tree
 from reconciler.host.interpreters import HostInterpreter, Interpreters, running_interpreter
+from reconciler.model.configuration import Limits
 from reconciler.model.errors import CommandTimedOut, Retry, StageFailed
 from reconciler.model.installer_output import failure_sentence, unreachable_index
 from reconciler.model.requirements import closure
@@ -99,6 +101,10 @@ def publish(folder: Path) -> str:
     return f"file://{folder}/simple"
 
 
+OWN = Confinement(None, Allowance.of(Limits()))
+"""As the embedded profile runs uv."""
+
+
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of wheels that takes the place of the package index: alpha needs beta, pyuwsgi is a stand-in."""
@@ -142,6 +148,7 @@ def build(tmp_path: Path, variables: dict[str, str]) -> Build:
             "timeout": 60.0,
             "on_line": None,
             "env": variables,
+            "confinement": OWN,
         }
         build_environment(aside, **(settings | changes))
         environment: Path = aside.rename(final)
@@ -540,6 +547,7 @@ def test_a_flask_environment_from_the_index_is_fast_when_the_cache_is_warm(
             timeout=90.0,
             on_line=None,
             env=env | changes,
+            confinement=OWN,
         )
         return time.perf_counter() - started
 

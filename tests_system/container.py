@@ -51,7 +51,10 @@ image=$1 run=$2 name=$3
 shift 3
 while IFS=: read -r _ kind group; do
     for tree in "/sys/fs/cgroup/${kind#name=}" /sys/fs/cgroup/unified /sys/fs/cgroup; do
-        case "$kind:$tree" in name=systemd:*/systemd|:*/unified|:/sys/fs/cgroup) ;; *) continue ;; esac
+        case "$kind:$tree" in
+            name=systemd:*/systemd|:*/unified|:/sys/fs/cgroup|memory:*/memory|pids:*/pids) ;;
+            *) continue ;;
+        esac
         [ -e "$tree/cgroup.procs" ] || continue
         if mkdir -p "$tree$group/$name" 2>/dev/null; then echo $$ > "$tree$group/$name/cgroup.procs" || :; fi
         break
@@ -152,6 +155,16 @@ class Container:
 
         state = wait_for("the boot", up, self.boot_seconds)
         assert state == "running", self.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").out
+
+    def let_groups_limit(self) -> None:
+        """Let systemd limit memory and processes where this machine has the older control groups.
+
+        nspawn shows them read-only to a container whose root is this machine's.
+        """
+        own = [f"/sys/fs/cgroup/{kind}" for kind in ("memory", "pids")]
+        if all(self.path(tree).is_dir() for tree in own):
+            again = 'mount -o remount,rw "$tree" 2>/dev/null || mount -o remount,bind,rw "$tree"'
+            self.must("sh", "-c", f"for tree in {' '.join(own)}; do {again}; done; systemctl daemon-reexec")
 
     def reboot(self) -> None:
         """Restart the whole system, and wait until it is up again."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from reconciler.cli.commanding import COMMANDS
 
-RUNS_WITH = ("nginx", "git (>= 1:2.31)", "openssh-client", "ca-certificates", "passwd", "systemd")
+RUNS_WITH = ("nginx", "git (>= 1:2.31)", "openssh-client", "ca-certificates", "passwd", "systemd", "dbus")
 SUMMARY = "GitOps for Python web apps on nginx and uWSGI"
 DESCRIPTION = """\
  An agent that follows a git repository of manifests, and turns every commit

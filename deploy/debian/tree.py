@@ -15,6 +15,7 @@ from deploy.debian.texts import changelog, control, copyright_text, manual_page,
 from reconciler.host.bootstrapping.units import ACCOUNTS, FOLDERS_AT_BOOT, UNITS, text_for
 from reconciler.host.system_emperor import emperor_configuration
 from reconciler.host.system_layout import SystemLayout
+from reconciler.host.vassal_start import first_start
 
 FOLDER = CHECKOUT / "deploy/debian"
 DOCUMENTATION = "usr/share/doc/reconciler"
@@ -52,6 +53,7 @@ def make_tree(root: Path, package: Package) -> None:
     }
     files |= {
         "usr/share/reconciler/emperor.ini": emperor_configuration(SystemLayout.at()),
+        "usr/share/reconciler/vassal-start": first_start(),
         "usr/share/man/man1/reconciler.1.gz": packed(manual_page(package.version)),
         "usr/share/lintian/overrides/reconciler": (FOLDER / "lintian-overrides").read_text(),
         f"{DOCUMENTATION}/changelog.gz": packed(changelog(package.version, package.maintainer)),

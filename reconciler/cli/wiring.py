@@ -141,13 +141,15 @@ class Installation:
             http = self.configuration.http
             nginx = Nginx(layout, find_nginx(), http.address, http.port, token, http.tls_port)
             return nginx, Emperor(layout, find_uwsgi()), OwnAccount()
+        from reconciler.host.confinement import Allowance  # noqa: PLC0415
         from reconciler.host.nginx_binary import find_system_nginx  # noqa: PLC0415
         from reconciler.host.system_emperor import SystemEmperor  # noqa: PLC0415
         from reconciler.host.system_nginx import SystemNginx  # noqa: PLC0415
         from reconciler.host.system_tenants import OwnAccounts  # noqa: PLC0415
 
         system = SystemNginx(layout, find_system_nginx(), token)
-        return system, SystemEmperor(layout, find_uwsgi()), OwnAccounts(layout, system.group)
+        allowance = Allowance.of(self.configuration.limits)
+        return system, SystemEmperor(layout, find_uwsgi(), allowance), OwnAccounts(layout, system.group)
 
     def _packages(self) -> SystemPackages:
         from reconciler.host.package_installing import SystemPackages, find_apt  # noqa: PLC0415
@@ -172,6 +174,7 @@ class Installation:
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
+        from reconciler.host.confinement import Allowance  # noqa: PLC0415
         from reconciler.host.git import CheckoutLimits, Mirrors  # noqa: PLC0415
         from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
         from reconciler.host.services import Host  # noqa: PLC0415
@@ -202,6 +205,7 @@ class Installation:
                 None if system else http.port,
                 token,
                 self._packages(),
+                Allowance.of(self.configuration.limits),
                 self.configuration.python.mirror,
                 self._distribution_uwsgi(),
                 None if system else http.tls_port,

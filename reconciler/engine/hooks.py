@@ -16,6 +16,7 @@ from reconciler.host.interruption import to_the_end
 from reconciler.host.journal import HookRecord, Journal
 from reconciler.host.layout import Layout
 from reconciler.host.shared import make_folder
+from reconciler.host.transient_unit import places_of_apps
 from reconciler.model.errors import CommandFailed, StageFailed
 from reconciler.model.manifest import Hook, Moment
 from reconciler.model.secret import MaskedLines, masked
@@ -136,7 +137,7 @@ class Hooks:
                 say=lambda line: self.say(masked(line, secrets)),
                 timeout=hook.timeout.total_seconds(),
                 on_output=output.write,
-                account=account,
+                confinement=self.app.facts.confine(account, self.layout.shared(self.app.name), *places_of_apps()),
             )
         finally:
             output.end()

@@ -1,17 +1,16 @@
-"""Commands that come from an app's repository: with a bare environment, in a process group of their own, limited."""
+"""Commands that come from an app's repository: with a bare environment, confined and limited."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from reconciler.host.processes import Account, Limits, Result, run
+from reconciler.host.confinement import Confinement, run_confined
+from reconciler.host.processes import Result
 from reconciler.model.errors import CommandFailed, CommandTimedOut
 
 COMMAND_SECONDS = 1_800.0
 """The longest that one build command or static command may take."""
-CPU_SECONDS = 3_600
-FILE_BYTES = 8 * 1024**3
 SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
 SHOWN_CHARACTERS = 80
 """How much of a command an error repeats."""
@@ -46,31 +45,31 @@ def run_app_command(
     folder: Path,
     env: Mapping[str, str],
     say: Callable[[str], None],
+    confinement: Confinement,
     timeout: float = COMMAND_SECONDS,
     on_output: Callable[[bytes], None] | None = None,
-    account: Account | None = None,
 ) -> Result:
     """Run one command line of a manifest in ``folder``; ``timeout`` is in seconds, ``kind`` its name in errors.
 
     The command goes to a shell word by word as its author wrote it: it is the author's program, with the author's
-    rights, and runs as the app's ``account`` where it has one. ``on_output`` gets every byte that it prints. Raises
+    rights. ``on_output`` gets every byte that it prints. Raises
     :class:`~reconciler.model.errors.CommandFailed` with the tail of its output.
     """
-    limits = Limits(cpu_seconds=CPU_SECONDS, file_bytes=FILE_BYTES)
     what = f"the {kind} `{shown_command(command)}`"
     try:
-        return run(
+        return run_confined(
             ["/bin/sh", "-c", command],
+            confinement,
             timeout=timeout,
             cwd=folder,
             env=env,
-            limits=limits,
-            account=account,
             what=what,
             on_line=say,
             on_output=on_output,
         )
     except CommandFailed as error:
+        if error.hint is not None:
+            raise
         if isinstance(error, CommandTimedOut):
             error.hint = f"{timeout:g} s are the limit: make it do less, or take it out of the deployment"
         else:

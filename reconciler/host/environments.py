@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from reconciler.host.confinement import Confinement, run_confined
 from reconciler.host.files import remove_tree
 from reconciler.host.interpreters import HostInterpreter, uv_binary
 from reconciler.host.ownership import give
-from reconciler.host.processes import Account, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut, Retry, StageFailed
 from reconciler.model.installer_output import failure_sentence, unreachable_index
 from reconciler.model.requirement_files import without_editable, without_password
@@ -93,21 +93,22 @@ def build_environment(
     timeout: float,
     on_line: Callable[[str], None] | None,
     env: Mapping[str, str],
-    account: Account | None = None,
+    confinement: Confinement,
 ) -> None:
     """Make the virtual environment ``destination``, which must be missing or empty and can be renamed afterwards.
 
     ``source`` is the app's checkout, needed where the closure says so; it is copied, never written. ``uwsgi`` is
     installed unless it is ``None`` or the requirements bring uWSGI. ``timeout`` is in seconds and holds for each run
     of uv. ``env`` is all that uv sees, made by :func:`uv_environment`. ``on_line`` sees every line that uv prints,
-    passwords masked. With ``account`` uv runs as that account, which then owns ``destination`` and the home that
-    ``env`` names.
+    passwords masked. With an account in ``confinement`` uv runs as that account, which then owns ``destination`` and
+    the home that ``env`` names.
 
     Raises :class:`StageFailed` with one sentence that names the requirement, retried with the next pass where the
     package index did not answer, and :class:`CommandTimedOut`.
     """
     if closure.needs_source and source is None:
         raise ValueError(f"{closure.entry} installs from the app's folder, which was not given")
+    account = confinement.account
     # versions of uv differ in what they do to a folder that has something in it
     if destination.exists() and any(destination.iterdir()):
         raise ValueError(f"{destination} is not empty")
@@ -123,7 +124,7 @@ def build_environment(
             destination.mkdir(exist_ok=True)
             give(destination, account)
             give(Path(env["HOME"]), account)
-        uv = _Uv(destination.absolute(), interpreter, cache.absolute(), work, timeout, on_line, env, account)
+        uv = _Uv(destination.absolute(), interpreter, cache.absolute(), work, timeout, on_line, env, confinement)
         uv.make()
         uv.install(closure)
         if uwsgi is not None:
@@ -169,7 +170,7 @@ class _Uv:
     timeout: float
     on_line: Callable[[str], None] | None
     env: Mapping[str, str]
-    account: Account | None
+    confinement: Confinement
 
     def make(self) -> None:
         options = ("--relocatable", "--no-project", "--python", str(self.interpreter.executable))
@@ -247,7 +248,7 @@ class _Uv:
     def _installing(self) -> tuple[str, ...]:
         # asked for across file systems, uv copies too, but warns with every build
         # what several environments share must not change hands with one of them
-        same = self.account is None and self.cache.stat().st_dev == self.destination.stat().st_dev
+        same = self.confinement.account is None and self.cache.stat().st_dev == self.destination.stat().st_dev
         return ("--compile-bytecode", "--link-mode", "hardlink" if same else "copy")
 
     def run(self, *arguments: str, entry: str, cwd: Path | None = None, quiet: bool = False) -> None:
@@ -256,12 +257,12 @@ class _Uv:
         report = None if quiet or self.on_line is None else _masking(self.on_line)
         variables = dict(self.env) | {"VIRTUAL_ENV": str(self.destination)}
         try:
-            run(
+            run_confined(
                 command,
+                self.confinement,
                 timeout=self.timeout,
                 cwd=cwd or self.work,
                 env=variables,
-                account=self.account,
                 what="uv",
                 on_line=report,
             )

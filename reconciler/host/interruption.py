@@ -23,6 +23,7 @@ ANSWER_CHECK_SECONDS = 0.05
 _asked = threading.Event()
 _overtaken: ContextVar[Callable[[], bool] | None] = ContextVar("overtaken", default=None)
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+_regardless: ContextVar[bool] = ContextVar("regardless", default=False)
 _Value = TypeVar("_Value")
 
 
@@ -73,6 +74,16 @@ def to_the_end() -> Iterator[None]:
 
 
 @contextmanager
+def regardless() -> Iterator[None]:
+    """What cleans up after work that was ended, and must be quick: nothing ends it."""
+    token = _regardless.set(True)
+    try:
+        yield
+    finally:
+        _regardless.reset(token)
+
+
+@contextmanager
 def within(seconds: float) -> Iterator[None]:
     """Let programs and waits of this thread end with :class:`TimeIsUp` once the block has taken ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -90,6 +101,8 @@ def stop_if_interrupted() -> None:
     :class:`Interrupted` once :func:`interrupt` was called, :class:`TimeIsUp` after the time that :func:`within` gave,
     and :class:`Superseded` where work gives way.
     """
+    if _regardless.get():
+        return
     if _asked.is_set():
         raise Interrupted
     deadline = _deadline.get()

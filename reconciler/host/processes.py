@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import selectors
 import signal
 import subprocess
@@ -39,6 +38,10 @@ class Limits:
     cpu_seconds: int | None = None
     file_bytes: int | None = None
     core_bytes: int | None = 0
+    memory_bytes: int | None = None
+    """What each of its processes may have: the kernel adds up what several have for groups only."""
+    processes: int | None = None
+    """How many processes and threads more than now its account may have; no limit for root."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,11 @@ def run(
     """
     stop_if_interrupted()
     arguments = tuple(str(part) for part in command)
-    limited = arguments if account is None or limits is None else (*_limiting(limits), *arguments)
+    limited = arguments if limits is None else (*_limiting(limits, account), *arguments)
     listeners = [] if on_line is None else [_by_line(on_line)]
     listeners += [] if on_output is None else [on_output]
     started = time.monotonic()
     with _start(limited, cwd, env, account, fed=stdin is not None, in_one=on_output is not None) as process:
-        if limits is not None and account is None:
-            _apply(limits, process.pid)
         try:
             limit = OUTPUT_LIMIT_BYTES if on_output is None else 0
             stdout, tail = _collect(process, stdin, started + timeout, listeners, limit)
@@ -186,24 +187,34 @@ def end_group(leader: int) -> None:
         os.killpg(leader, signal.SIGKILL)
 
 
-def _limiting(limits: Limits) -> tuple[str, ...]:
-    """What a program is started through to limit itself: from outside, another account's needs one more privilege."""
-    wanted = (("c", limits.core_bytes), ("t", limits.cpu_seconds), ("f", limits.file_bytes))
-    # cores and files count in blocks
-    values = ((name, value if name == "t" else value // BLOCK_BYTES) for name, value in wanted if value is not None)
-    return ("/bin/sh", "-c", "".join(f"ulimit -{name} {value}; " for name, value in values) + 'exec "$@"', "sh")
+def _limiting(limits: Limits, account: Account | None) -> tuple[str, ...]:
+    """What a program is started through to limit itself: from outside it could be too late, or not be allowed."""
+    # seconds, blocks, blocks and kibibytes
+    wanted = (
+        ("t", limits.cpu_seconds, 1),
+        ("c", limits.core_bytes, BLOCK_BYTES),
+        ("f", limits.file_bytes, BLOCK_BYTES),
+        ("d", limits.memory_bytes, 1024),
+    )
+    lines = [f"ulimit -{name} {value // unit}" for name, value, unit in wanted if value is not None]
+    if limits.processes is not None:
+        most = limits.processes + tasks_of(os.geteuid() if account is None else account.uid)
+        # shells do not agree on the letter: bash takes -p for the size of pipes, which nobody may change
+        lines.append(f"ulimit -p {most} || ulimit -u {most}")
+    # one that cannot be set is stricter already
+    return ("/bin/sh", "-c", "".join(f"{{ {line}; }} 2>/dev/null; " for line in lines) + 'exec "$@"', "sh")
 
 
-def _apply(limits: Limits, process: int) -> None:
-    # from outside, because code between fork and exec is not safe in a process with threads
-    for kind, value in (
-        (resource.RLIMIT_CPU, limits.cpu_seconds),
-        (resource.RLIMIT_FSIZE, limits.file_bytes),
-        (resource.RLIMIT_CORE, limits.core_bytes),
-    ):
-        if value is not None:
-            with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process, kind, (value, value))
+def tasks_of(account: int) -> int:
+    """How many processes and threads an account has now."""
+    tasks = 0
+    with os.scandir("/proc") as entries:
+        for entry in entries:
+            if entry.name.isdecimal():
+                # it may end while it is counted
+                with contextlib.suppress(OSError):
+                    tasks += 0 if entry.stat().st_uid != account else Path(entry.path, "task").stat().st_nlink - 2
+    return tasks
 
 
 def _collect(

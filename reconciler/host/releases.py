@@ -44,7 +44,7 @@ def link_text(layout: Layout, target: Path) -> str:
 def write_vassal(layout: Layout, vassal: str, ini: str, environment: str, account: Account | None = None) -> None:
     """Write the environment first: the Emperor starts a vassal when it sees the ``.ini``.
 
-    Both files belong to ``account``: in tyrant mode the Emperor runs a vassal as the owner of its file.
+    Both files belong to ``account``: a vassal is run as the owner of its file.
     """
     owner = None if account is None else (account.uid, account.gid)
     write_whole(layout.vassals / f"{vassal}.env", environment, mode=ENVIRONMENT_MODE, owner=owner)

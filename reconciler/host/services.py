@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from reconciler.host.confinement import Allowance
 from reconciler.host.distribution_uwsgi import DistributionUwsgi
 from reconciler.host.git import Mirrors
 from reconciler.host.interpreters import Interpreters
@@ -32,6 +33,7 @@ class Host:
     port: int | None
     token: str
     packages: SystemPackages
+    allowance: Allowance
     python_mirror: str | None = None
     """Where uv gets interpreters that the host does not have; ``None``: it gets none."""
     distribution_uwsgi: Callable[[], DistributionUwsgi] | None = None

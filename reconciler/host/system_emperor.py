@@ -1,13 +1,16 @@
-"""The Emperor as a unit of systemd, which runs each vassal as the account that owns its file (tyrant mode)."""
+"""The Emperor as a unit of systemd, which starts each vassal in confines of its own, as the account of its file."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from reconciler.host.confinement import Allowance
 from reconciler.host.daemons import DEFAULT_PATH
+from reconciler.host.files import write_whole
 from reconciler.host.system_layout import SystemLayout
 from reconciler.host.systemd import Unit
 from reconciler.host.uwsgi import Emperor, emperor_options
+from reconciler.host.vassal_start import render_start
 
 UNIT = "reconciler-emperor.service"
 
@@ -17,9 +20,15 @@ class SystemEmperor(Emperor):
 
     layout: SystemLayout
 
-    def __init__(self, layout: SystemLayout, binary: Path, unit: Unit | None = None) -> None:
+    def __init__(self, layout: SystemLayout, binary: Path, allowance: Allowance, unit: Unit | None = None) -> None:
         super().__init__(layout, binary)
+        self._allowance = allowance
         self._unit = unit or Unit(UNIT)
+
+    def ensure_running(self) -> bool:
+        """As any Emperor; the limits of vassals take effect with the next start of each."""
+        write_whole(self.layout.starter, render_start(self.layout, self._allowance), mode=0o755)
+        return super().ensure_running()
 
     def running(self) -> bool:
         """Whether the Emperor's process is there."""
@@ -39,17 +48,18 @@ class SystemEmperor(Emperor):
 
 
 def emperor_configuration(layout: SystemLayout) -> str:
-    """The file that the unit starts uWSGI with: what the embedded profile says, and one account per vassal."""
-    options = (
-        *emperor_options(layout),
-        ("emperor-tyrant", None),
-        # an owner is whoever owns the file itself, not what a link leads to
-        ("emperor-tyrant-nofollow", None),
-        ("emperor-tyrant-initgroups", None),
-        ("pidfile", str(layout.run / "emperor.pid")),
-        ("logto", str(layout.logs / "emperor.log")),
-    )
-    lines = (f"{name} = {'true' if value is None else value}" for name, value in options)
+    """The file that the unit starts uWSGI with: what the embedded profile says, and who starts the vassals.
+
+    Not in tyrant mode: a vassal's group and its view have to be made before root's rights are gone, and uWSGI 2.0 has
+    no place in between. The program that makes them takes the account from the owner of the file, as that mode does.
+    """
+    options = {
+        **dict(emperor_options(layout)),
+        "emperor-wrapper": str(layout.starter),
+        "pidfile": str(layout.run / "emperor.pid"),
+        "logto": str(layout.logs / "emperor.log"),
+    }
+    lines = (f"{name} = {'true' if value is None else value}" for name, value in options.items())
     return "\n".join(
         ("# the Emperor of the reconciler, started by reconciler-emperor.service", "[uwsgi]", *lines, "")
     )

@@ -74,8 +74,18 @@ class SystemLayout(Layout):
 
     @property
     def wrapper(self) -> Path:
-        """The program that the Emperor starts in place of uWSGI; outside of ``run``, because a reboot needs it."""
+        """The program that starts uWSGI for an app, as its account; outside of ``run``, because a reboot needs it."""
         return self.root / "vassal-wrapper"
+
+    @property
+    def starter(self) -> Path:
+        """The program that the Emperor starts as root: it makes a vassal's confines, and ends in the wrapper."""
+        return self.root / "vassal-start"
+
+    @property
+    def temporary(self) -> Path:
+        """A folder for each app, which it sees as ``/tmp`` and as ``/var/tmp``."""
+        return self.root / "tmp"
 
     @property
     def nginx_home(self) -> Path:
@@ -131,6 +141,7 @@ class SystemLayout(Layout):
             self.releases: PUBLIC,
             self.assets: PUBLIC,
             self.root / "shared": WALKED_THROUGH,
+            self.temporary: WALKED_THROUGH,
             self.run: PUBLIC,
             self.app_runs: PUBLIC,
             self.vassals: WALKED_THROUGH,

@@ -68,10 +68,11 @@ class OwnAccounts:
         return make_builder(home)
 
     def leave(self, app: str) -> None:
-        """Take the folder of sockets away, now and for the next boot."""
+        """Take the folder of sockets away, now and for the next boot, and the one of temporary files."""
         (self.layout.tmpfiles / _tmpfiles_name(app)).unlink(missing_ok=True)
-        with suppress(FileNotFoundError):
-            remove_tree(self.layout.app_run(app))
+        for folder in (self.layout.app_run(app), self.layout.temporary / app):
+            with suppress(FileNotFoundError):
+                remove_tree(folder)
 
     def _write_tmpfiles(self, app: str, account: Account, group: int) -> None:
         """A reboot empties ``/run``, and the Emperor starts without the agent."""

@@ -161,7 +161,8 @@ class Log:
 class Limits:
     """How long a stage that makes an output may take, with all that it starts; then it is ended, and has failed.
 
-    And how much a checkout may hold, with submodules and large files.
+    And how much a checkout may hold, with submodules and large files;
+    ``memory`` and ``processes`` are what one command of an app, and in the system profile one vassal, may have.
     """
 
     __pydantic_config__ = STRICT
@@ -177,6 +178,18 @@ class Limits:
     )
     checkout_files: Annotated[fields.FileCount, about("The most files that a checkout may hold.")] = 200_000
     checkout_size: Annotated[fields.Size, about("The most bytes that a checkout may hold, such as 4g.")] = "4g"
+    memory: Annotated[
+        fields.Memory | None,
+        about("The most memory of one command and one vassal, such as 2g; left out: three quarters of the host's."),
+    ] = None
+    processes: Annotated[
+        fields.Processes, about("The most processes and threads of one command and one vassal, at least 16.")
+    ] = 512
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The limit of memory in bytes; ``None`` leaves it to the host's memory."""
+        return None if self.memory is None else size_in_bytes(self.memory)
 
     @property
     def checkout_bytes(self) -> int:
@@ -233,4 +246,4 @@ class Configuration:
     python: Annotated[Python, about("Where interpreters come from that the host does not have.")] = Python()
     secrets: Annotated[Secrets, about("How encrypted files are read.")] = Secrets()
     log: Annotated[Log, about("What the agent logs.")] = Log()
-    limits: Annotated[Limits, about("How long each stage may take.")] = Limits()
+    limits: Annotated[Limits, about("What each stage, command and app may take.")] = Limits()

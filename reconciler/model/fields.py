@@ -22,7 +22,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from reconciler.model.uwsgi_options import is_settable
-from reconciler.model.values import ENVIRONMENT_NAME_PATTERN, NAME_PATTERN
+from reconciler.model.values import ENVIRONMENT_NAME_PATTERN, NAME_PATTERN, size_in_bytes
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 SERVER_NAME_PATTERN = rf"^(?=.{{1,253}}$)(\*\.)?({_LABEL}\.)*{_LABEL}$"
@@ -47,6 +47,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
+LEAST_MEMORY_BYTES = 32 * 1024 * 1024
 VALUE_CHARACTERS = 80
 """How much of a wrong value a message shows."""
 
@@ -236,6 +237,12 @@ def _settable(value: str) -> str:
     return value
 
 
+def _memory(value: str) -> str:
+    if size_in_bytes(value) < LEAST_MEMORY_BYTES:
+        raise refuse(f"{shown(value)} is less than any program needs; the least is 32m")
+    return value
+
+
 def _file(value: str) -> str:
     _one_line(value)
     if not value.strip() or value.endswith("/"):
@@ -304,6 +311,8 @@ OptionValue = Annotated[
     PlainValidator(_option_value),
     WithJsonSchema({"type": ["boolean", "integer", "string", "array"], "items": {"type": "string"}}),
 ]
+Memory = Annotated[Size, AfterValidator(_memory)]
+Processes = Annotated[int, Field(strict=True, ge=16, le=4_000_000)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 ConfigRepository = Annotated[StrictStr, AfterValidator(_config_repository)]
 ListenAddress = Annotated[StrictStr, AfterValidator(_address_to_listen)]

@@ -90,7 +90,7 @@ class BuildStage(StoredStage):
                 timeout=BUILD_SECONDS,
                 on_line=work.say,
                 env=uv_environment(os.environ, cache, home),
-                account=account,
+                confinement=facts.confine(account, folder, cache),
             )
             if facts.manifest.spec.build.commands:
                 _run_commands(work, source, folder, home, account)
@@ -119,7 +119,14 @@ def _run_commands(work: Work, source: Path, folder: Path, home: Path, account: A
     env = app_environment(spec.env, folder / ENVIRONMENT, os.environ, home)
     for command in spec.build.commands:
         work.say(f"$ {command}")
-        run_app_command(command, kind="build command", folder=tree, env=env, say=work.say, account=account)
+        run_app_command(
+            command,
+            kind="build command",
+            folder=tree,
+            env=env,
+            say=work.say,
+            confinement=work.facts.confine(account, folder),
+        )
     seize(tree, account)
     drop_special(tree)
     place_shared_links(tree, spec.shared, work.facts.layout.shared(work.facts.app), account)

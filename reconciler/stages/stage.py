@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from reconciler.host.confinement import Confinement
 from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
 from reconciler.host.processes import Account
@@ -56,6 +57,13 @@ class Facts:
     def settle(self) -> Account | None:
         """The app's account with its own places, made where they are missing; ``None``: the agent's own account."""
         return self.host.tenants.settle(self.app, self.manifest.spec.user)
+
+    def confine(self, account: Account | None, *writable: Path) -> Confinement:
+        """What a command of the app that runs as ``account`` may have and touch; it may write to ``writable``."""
+        layout = self.layout
+        return Confinement(
+            account, self.host.allowance, writable, (layout.vassals, layout.mirrors, layout.journal, layout.indexes)
+        )
 
 
 @dataclass(frozen=True, slots=True)

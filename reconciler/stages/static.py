@@ -89,7 +89,10 @@ def _tree_of(work: Work) -> Iterator[Path]:
         try:
             for command in commands:
                 work.say(f"$ {command}")
-                run_app_command(command, kind="static command", folder=copy, env=env, say=work.say, account=account)
+                confinement = facts.confine(account, Path(scratch))
+                run_app_command(
+                    command, kind="static command", folder=copy, env=env, say=work.say, confinement=confinement
+                )
         finally:
             # before anything reads or removes it: a process that was left behind must not change what is read
             seize(copy, account)

@@ -109,7 +109,7 @@ class VassalStage:
             layout.release(app, release),
             observer.remembered(app, applied.digest, lambda: release_links(app, applied, layout)),
         )
-        # in tyrant mode the Emperor runs a vassal as the owner of its file
+        # a vassal is run as the owner of its file
         owner = account_number(user) if (user := applied.declared.get("user")) else None
         differences = [
             *observer.text(

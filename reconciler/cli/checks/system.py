@@ -6,15 +6,19 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from reconciler.cli.checks.row import Row, fail, ok, warn
 from reconciler.host import system_emperor, system_nginx
+from reconciler.host.control_groups import missing_limits
 from reconciler.host.interpreters import for_every_account, uv_binary
 from reconciler.host.nginx_binary import find_system_nginx
 from reconciler.host.system_emperor import emperor_configuration
 from reconciler.host.system_layout import SystemLayout
 from reconciler.host.systemd import Unit
+from reconciler.host.transient_unit import BUS, systemd_runs
+from reconciler.host.vassal_start import EMPERORS_GROUP
 from reconciler.model.errors import ReconcilerError
 
 BOOTSTRAP = "run `reconciler bootstrap`, which sets this up"
@@ -28,6 +32,9 @@ def check_system(layout: SystemLayout) -> Iterator[Row]:
     yield _nginx_include(layout)
     yield _emperor(layout)
     yield _open_to_accounts()
+    yield _commands()
+    yield _limits()
+    yield from _confined_apps()
     if shutil.which("useradd") is None:
         yield fail("useradd", "not installed: no account can be made for an app", "apt-get install passwd")
 
@@ -80,3 +87,34 @@ def _open_to_accounts() -> Row:
         message = f"the accounts of apps may not run {' and '.join(closed)}"
         return fail("accounts", message, "install the reconciler, and its Python, where every account may read it")
     return ok("accounts", "the accounts of apps may run the reconciler's Python and uv")
+
+
+def _commands() -> Row:
+    if not systemd_runs():
+        message = "systemd-run is not there: what a command of an app leaves behind may go on"
+        return fail("commands", message, "the system profile needs systemd; without it, set `profile: embedded`")
+    if not BUS.exists():
+        return fail("commands", f"systemd cannot be asked to run commands: there is no {BUS}", "apt-get install dbus")
+    return ok("commands", "commands of apps run in units of systemd")
+
+
+def _limits() -> Row:
+    """Whether the kernel lets systemd limit what a group has: looked at where every service is."""
+    missing = missing_limits("system.slice")
+    if missing:
+        message = f"this kernel does not enforce {' and '.join(missing)}, for commands and for apps"
+        return warn("limits", message, "boot with control groups of version 2 and the controllers memory and pids")
+    return ok("limits", "the kernel enforces limits.memory and limits.processes")
+
+
+def _confined_apps() -> Iterator[Row]:
+    """Whether the Emperor that runs was started as this version starts it: an upgrade restarts nothing by itself."""
+    with suppress(ReconcilerError, OSError):
+        pid = Unit(system_emperor.UNIT).pid()
+        groups = [] if pid is None else Path(f"/proc/{pid}/cgroup").read_text("utf-8", "replace").splitlines()
+        if any(group.endswith(f"/{system_emperor.UNIT}/{EMPERORS_GROUP}") for group in groups):
+            yield ok("apps", "every app runs in a group and with a /tmp of its own")
+        elif groups:
+            message = "the Emperor runs since before it could confine apps: they have no limits, and one /tmp"
+            restart = f"systemctl restart {system_emperor.UNIT}"
+            yield warn("apps", message, f"`reconciler bootstrap`, then `{restart}`: no site answers for some seconds")

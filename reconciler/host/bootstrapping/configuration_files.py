@@ -63,3 +63,20 @@ class OwnFile:
         """Write the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self.file, self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class FirstProgram:
+    """A program that the agent writes anew whenever it likes, and that has to be there before."""
+
+    file: Path
+    text: str
+
+    def missing(self) -> tuple[str, ...]:
+        """One phrase, or none."""
+        return () if self.file.is_file() else (f"write {self.file}",)
+
+    def provide(self) -> None:
+        """Write the program."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(self.file, self.text, mode=0o755)

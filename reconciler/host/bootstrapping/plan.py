@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.host.bootstrapping.configuration_files import AgentConfiguration, OwnFile
+from reconciler.host.bootstrapping.configuration_files import AgentConfiguration, FirstProgram, OwnFile
 from reconciler.host.bootstrapping.debian_site import ExampleSite
 from reconciler.host.bootstrapping.packages import Packages
 from reconciler.host.bootstrapping.reaching import Reaching
@@ -21,11 +21,12 @@ from reconciler.host.git_addresses import parse_address
 from reconciler.host.system_emperor import emperor_configuration
 from reconciler.host.system_layout import SystemLayout
 from reconciler.host.uwsgi import find_uwsgi
+from reconciler.host.vassal_start import first_start
 from reconciler.model.errors import HostError
 
 ETC = Path("/etc")
 PAGES = Path("/var/www/html")
-PACKAGES = ("nginx", "git", "ca-certificates")
+PACKAGES = ("nginx", "git", "ca-certificates", "dbus")
 SSH_PACKAGE = "openssh-client"
 UWSGI_PACKAGE = "uwsgi-core"
 READ_UNITS = (("systemctl", "daemon-reload"), ("systemctl", "try-restart", AGENT))
@@ -68,7 +69,10 @@ def steps(wanted: Wanted, folder: Path = ETC / "reconciler") -> Iterator[Step]:
         folder / "agent.yaml", wanted.url, wanted.branch, wanted.labels, address.authorization is not None
     )
     yield ServiceEnvironment(folder / "environment", os.environ)
-    yield OwnFile(folder / "emperor.ini", emperor_configuration(SystemLayout.at()))
+    layout = SystemLayout.at()
+    # the agent knows of other limits; an Emperor without it could start nothing
+    yield FirstProgram(layout.starter, first_start())
+    yield OwnFile(folder / "emperor.ini", emperor_configuration(layout))
     yield Files(ACCOUNTS, (("systemd-sysusers",),), {}, ETC)
     yield Files(FOLDERS_AT_BOOT, (("systemd-tmpfiles", "--create", "--prefix=/run", "--prefix=/var"),), {}, ETC)
     yield Files(UNITS, READ_UNITS, _programs(), ETC)
