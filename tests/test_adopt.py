@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from certificates import Authority
 from command_line import reconciler
 from reconciler.cli.adopting import Adoption, Request, adopt
 from reconciler.cli.validating import validate
@@ -23,6 +24,7 @@ from reconciler.model.adopting.nginx_syntax import Directive, parse, written
 from reconciler.model.adopting.uwsgi_ini import Option, read_ini
 from reconciler.model.adopting.uwsgi_settings import SET_BY_THE_RECONCILER
 from reconciler.model.errors import ReconcilerError, UsageError
+from reconciler.model.manifest import Tls
 from reconciler.model.manifest_reading import read_manifests
 from reconciler.model.rendering import render
 from reconciler.model.stage import StageName
@@ -58,7 +60,10 @@ def facts_of(
         layout=layout,
         nginx=SimpleNamespace(capabilities=lambda: capabilities),
         tenants=SimpleNamespace(account_of=lambda app, user: ""),
-        listen=lambda own: (f"127.0.0.1:{port}",) if port else (f"0.0.0.0:{own}", f"[::]:{own}"),
+        listen=lambda own, tls=False: (
+            (f"127.0.0.1:{free_port() if tls else port}",) if port else (f"0.0.0.0:{own}", f"[::]:{own}")
+        ),
+        port_of=lambda own, tls=False: own,
         distribution_uwsgi=None,
         token="t",
     )
@@ -186,6 +191,12 @@ def test_every_directive_of_nginx_is_rendered_or_listed(case: Path, tmp_path: Pa
             place = " ".join(path_of(one)).strip(" ^~").rstrip("/")
             # a named location that only `/` led to is the location `/`
             assert place in places or (place.startswith("@") and {"", "@app"} & places), str(one)
+        elif name in ("ssl_certificate", "ssl_certificate_key"):
+            assert spec.nginx.tls is not None
+            assert given[0] in (spec.nginx.tls.certificate, spec.nginx.tls.key)
+        elif name == "listen" and "ssl" in given:
+            assert spec.nginx.tls is not None
+            assert given[0].rpartition(":")[2] == str(spec.nginx.tls.listen)
         elif name == "listen":
             assert any(
                 str(port) in given[0] for port in (spec.nginx.listen, *re.findall(r"listen (\d+)", everywhere))
@@ -213,6 +224,10 @@ def test_nginx_takes_the_site(case: Path, nginx: Served) -> None:
     facts = facts_of(adoption, nginx.layout, port=nginx.nginx.port, capabilities=nginx.nginx.capabilities())
     # a second port of the old site may be taken on this machine
     text = rendered_site(adoption, facts).replace("listen 8080", f"listen 127.0.0.1:{free_port()}")
+    if facts.manifest.spec.nginx.tls is not None:
+        pair = Authority().pair("portal.example.com")
+        nginx.layout.pairs.mkdir(exist_ok=True)
+        nginx.layout.pair(adoption.app).write_text(pair.certificate + pair.key)
     nginx.nginx.test({f"{adoption.app}.conf": text})
 
 
@@ -303,6 +318,32 @@ def test_what_cannot_be_adopted_is_said(ini: str, site: str | None, sentence: st
     (tmp_path / "site").write_text(site or "")
     with pytest.raises(UsageError, match=re.escape(sentence)):
         adopt(Request(tmp_path / "blog.ini", tmp_path / "site" if site else None, REPOSITORY))
+
+
+def test_a_site_with_tls_says_the_same_in_the_manifest(tmp_path: Path) -> None:
+    (tmp_path / "blog.ini").write_text("[uwsgi]\nmodule=a:b\n")
+    pair = "ssl_certificate /etc/ssl/b.pem; ssl_certificate_key /etc/ssl/b.key;"
+    site = tmp_path / "site"
+
+    def tls_of(text: str) -> Tls | None:
+        site.write_text(text)
+        adoption = adopt(Request(tmp_path / "blog.ini", site, REPOSITORY))
+        assert adoption.left == ()
+        return facts_of(adoption, Layout(tmp_path)).manifest.spec.nginx.tls
+
+    app, paths = "server_name b.example.com; location / { uwsgi_pass unix:/a; }", ("/etc/ssl/b.pem", "/etc/ssl/b.key")
+    assert tls_of(f"server {{ listen 80; {app} }}") is None
+    assert tls_of(f"server {{ listen 443 ssl; {pair} {app} }}") == Tls(*paths)
+    assert tls_of(f"server {{ listen 80; listen 8443 ssl; {pair} {app} }}") == Tls(
+        *paths, listen=8443, redirect=False
+    )
+    assert tls_of(f"server {{ listen 80; {app} }} server {{ listen 443 ssl; {pair} {app} }}") == Tls(
+        *paths, redirect=False
+    )
+    # as certbot leaves it
+    led = "if ($host = b.example.com) { return 301 https://$host$request_uri; } listen 80; return 404;"
+    led = f"server {{ server_name b.example.com; {led} }}"
+    assert tls_of(f"server {{ listen 443 ssl; {pair} {app} }} {led}") == Tls(*paths)
 
 
 def test_a_redirecting_server_keeps_a_port_of_its_own(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ class Certifying:
             if files is None or not declared.get(SERVED):
                 problems += [state_of(self.journal, app).problem]
                 continue
-            known = self._look_at(app, files)
+            known = self._look_at(app, files, acme=bool(declared.get(ACME)))
             awaited = state_of(self.journal, app).problem if declared.get(ACME) else ""
             problems += [known.problem or awaited, *self._ends(app, known.kept)]
         self._sweep(applied, busy)
@@ -165,7 +165,7 @@ class Certifying:
 
     # one app
 
-    def _look_at(self, app: str, files: PairFiles) -> _Looked:
+    def _look_at(self, app: str, files: PairFiles, *, acme: bool) -> _Looked:
         known, pair, now = self._looked.get(app), self.host.layout.pair(app), time.monotonic()
         places = (files.certificate, files.key, pair)
         fresh = known is not None and (not known.problem or now - known.at < REFUSED_AGAIN_SECONDS)
@@ -183,7 +183,7 @@ class Certifying:
             if problem != before.problem:
                 self.journal.record_event(EventRecord(app, "certificate_refused", problem, time.time()))
                 self._remember(app, CertificateState(problem, before.failures, before.not_before, before.names))
-        if not problem and before.problem and not before.failures:
+        if not problem and before.problem and not (acme and before.failures):
             self._remember(app, CertificateState())
         known = self._looked[app] = _Looked(
             tuple(map(_signature, places)), kept_pair(self.host.layout, app), problem, now

@@ -29,6 +29,7 @@ from reconciler.host.services import Host
 from reconciler.model.errors import HistoryRewritten, JournalDamaged, JournalError, ReconcilerError
 from reconciler.model.plan import Outcome
 from reconciler.model.repositories import REPOSITORIES, written
+from reconciler.stages.packages import packages_of
 
 if TYPE_CHECKING:
     from reconciler.engine.planning import AppliedApps, Planning
@@ -181,7 +182,7 @@ class Engine:
             self._settling.remember(None)
             self._remembered = None
         asked = {
-            result.app: frozenset(desired.apps[result.app].manifest.spec.build.system_packages)
+            result.app: packages_of(desired.apps[result.app].facts)
             for result in look.result.apps
             if _has_work(result) and result.app in desired.apps
         }

@@ -53,7 +53,10 @@ class Forgetting:
         desired = self.check(app)
         layout = self.layout
         logs = logs_of(layout, app)
-        places = [*logs, layout.releases / app, layout.old_assets(app), *([layout.shared(app)] if shared else [])]
+        certbot = layout.certbot
+        certificates = (certbot / "live" / app, certbot / "archive" / app, certbot / "renewal" / f"{app}.conf")
+        places = [*logs, layout.releases / app, layout.old_assets(app), *certificates]
+        places += [layout.shared(app)] if shared else []
         for place in places:
             remove_tree(place)
         outputs = self.collecting.collect(desired).outputs

@@ -24,6 +24,7 @@ from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
 from reconciler.model.stage import AppliedStage, Difference, StageName, release_of
+from reconciler.stages.packages import packages_of
 
 if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
@@ -91,9 +92,7 @@ class Planning:
         self.looked_at.update(planned)
         self.standing.remember(planned)
         # no file event tells of a package
-        self.standing.forget(
-            name for name, app in self.desired.apps.items() if app.manifest.spec.build.system_packages
-        )
+        self.standing.forget(name for name, app in self.desired.apps.items() if packages_of(app.facts))
         self.standing.keep_only(self.desired.apps)
         return results
 

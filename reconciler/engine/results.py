@@ -102,11 +102,11 @@ class PassResult:
 
 
 def followed_by(first: PassResult, second: PassResult) -> PassResult:
-    """Two passes in a row as one: what the second left alone is told of as the first has changed it."""
-    before = {app.app: app for app in first.apps}
+    """Two passes in a row as one: an app that the first one changed is told of as that did it, unless it failed."""
+    before, fine = {app.app: app for app in first.apps}, {Outcome.UNCHANGED, Outcome.CHANGED}
     apps = tuple(
         before[app.app]
-        if app.outcome is Outcome.UNCHANGED and app.app in before and before[app.app].outcome is Outcome.CHANGED
+        if app.outcome in fine and app.app in before and before[app.app].outcome is Outcome.CHANGED
         else app
         for app in second.apps
     )

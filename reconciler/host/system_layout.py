@@ -140,6 +140,8 @@ class SystemLayout(Layout):
             self.public: PUBLIC,
             self.releases: PUBLIC,
             self.assets: PUBLIC,
+            self.acme: WALKED_THROUGH,
+            self.challenges: PUBLIC,
             self.root / "shared": WALKED_THROUGH,
             self.temporary: WALKED_THROUGH,
             self.run: PUBLIC,

@@ -17,6 +17,7 @@ from reconciler.model.stage import (
 from reconciler.stages.stage import Facts, Work
 
 INPUT = "build.systemPackages"
+CERTBOT = "certbot"
 
 
 class PackagesStage:
@@ -26,8 +27,8 @@ class PackagesStage:
 
     def inputs(self, facts: Facts) -> Inputs | None:
         """Name the inputs."""
-        asked = facts.manifest.spec.build.system_packages
-        return Inputs(self.name, {INPUT: " ".join(sorted(set(asked)))}) if asked else None
+        asked = packages_of(facts)
+        return Inputs(self.name, {INPUT: " ".join(sorted(asked))}) if asked else None
 
     def files(self, _facts: Facts, _digest: str) -> Mapping[str, str]:
         """Nothing of the reconciler's own."""
@@ -46,6 +47,14 @@ class PackagesStage:
         """Install what is missing, in one transaction with what other apps are about to ask for."""
         names = work.desired.declared[INPUT].split()
         work.facts.host.packages.install(work.facts.app, names, work.say)
+
+
+def packages_of(facts: Facts) -> frozenset[str]:
+    """The packages that an app needs: those of its manifest, and in the system profile certbot where it has ACME."""
+    spec = facts.manifest.spec
+    acme = spec.nginx.tls is not None and spec.nginx.tls.acme
+    in_system = facts.host.port is None
+    return frozenset(spec.build.system_packages) | ({CERTBOT} if acme and in_system else frozenset())
 
 
 def _gone(name: str) -> Difference:

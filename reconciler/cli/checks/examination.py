@@ -6,6 +6,7 @@ import os
 import platform
 
 from reconciler import __version__
+from reconciler.cli.checks.certificates import check_certificates
 from reconciler.cli.checks.place import check_configuration_missing, check_kernel, check_place
 from reconciler.cli.checks.programs import check_programs
 from reconciler.cli.checks.row import Row, ok
@@ -28,6 +29,7 @@ def examine(invocation: Invocation) -> tuple[Row, ...]:
     layout = installation.layout
     rows += check_programs(system=isinstance(layout, SystemLayout))
     rows += check_place(installation)
+    rows += check_certificates(installation)
     if isinstance(layout, SystemLayout):
         rows += check_system(layout)
     return (*rows, *check_kernel())

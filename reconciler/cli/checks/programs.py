@@ -33,7 +33,8 @@ NGINX_LACKS = {
         "not built in: files compressed ahead of time with zstd lie unused",
         "nothing has to be done; an nginx with the zstd module compiled in uses them",
     ),
-    "http2": ("not built in, or older than 1.25.1: browsers speak HTTP/1.1 with it", OTHER_NGINX),
+    "ssl": ("not built in: apps with spec.nginx.tls are refused", OTHER_NGINX),
+    "http2": ("not built in: browsers speak HTTP/1.1 with it", OTHER_NGINX),
 }
 
 
@@ -74,7 +75,7 @@ def _nginx(find: Callable[[], Path]) -> Iterator[Row]:
     version = next((name.removeprefix("version:") for name in features if name.startswith("version:")), "unknown")
     yield ok("nginx", f"nginx {version} at {binary}")
     for feature, (meaning, hint) in NGINX_LACKS.items():
-        if feature not in features:
+        if feature not in features and f"{feature}_listen" not in features:
             yield warn(f"nginx {feature}", meaning, hint)
 
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, field
 
 from reconciler.model.manifest import API_VERSION, KIND
+from reconciler.model.tls_checks import HTTPS_PORT
 
 FILES_OF_USERS = re.compile(r"(media|uploads?|user[_-]?files|attachments)$")
 """Names of folders that an app writes into while it runs."""
@@ -54,6 +55,10 @@ class Draft:
     static: list[Folder] = field(default_factory=list)
     shared: list[str] = field(default_factory=list)
     listen: int = 80
+    certificate: str | None = None
+    key: str | None = None
+    tls_listen: int | None = None
+    redirects: bool = False
     server_names: list[str] = field(default_factory=list)
     body_size: str | None = None
     access_log: bool = True
@@ -65,6 +70,11 @@ class Draft:
     def leave(self, file: str, line: int, what: str, why: str) -> None:
         """Say that something is not carried over."""
         self.left.append(LeftOut(file, line, what, why))
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the site spoke HTTPS, with a certificate that was found."""
+        return self.tls_listen is not None and self.certificate is not None and self.key is not None
 
     def below(self, path: str) -> str | None:
         """A path of the host, relative to the app's folder (``.`` for that itself); ``None``: it lies elsewhere."""
@@ -110,6 +120,7 @@ def manifest_of(draft: Draft) -> dict[str, object]:
         "nginx": _given(
             listen=draft.listen if draft.listen != 80 else None,
             serverNames=draft.server_names,
+            tls=_tls(draft) if draft.has_tls else None,
             template=f"{draft.name}.conf.j2" if draft.template is not None else None,
             clientMaxBodySize=draft.body_size,
             accessLog=None if draft.access_log else False,
@@ -124,6 +135,15 @@ def manifest_of(draft: Draft) -> dict[str, object]:
         "metadata": {"name": draft.name},
         "spec": _given(**spec),
     }
+
+
+def _tls(draft: Draft) -> dict[str, object]:
+    return _given(
+        certificate=draft.certificate,
+        key=draft.key,
+        listen=draft.tls_listen if draft.tls_listen != HTTPS_PORT else None,
+        redirect=None if draft.redirects else False,
+    )
 
 
 def _given(**values: object) -> dict[str, object]:

@@ -26,7 +26,14 @@ BESIDE_SERVERS = frozenset({
     "uwsgi_cache_path", "proxy_cache_path", "map_hash_max_size", "map_hash_bucket_size",
 })  # fmt: skip
 """Directives outside of servers that a site template can bring along."""
-TLS_SENTENCE = "TLS is not built yet: put a proxy in front that ends it"
+LEADS_ELSEWHERE = "a redirect with a certificate or for names of its own; add the names to spec.nginx.serverNames"
+OWN_TLS = "a site with TLS has settings of its own for it, see docs/tls.md"
+WITHOUT_CERTIFICATE = "no certificate and key are named by their absolute paths: write spec.nginx.tls"
+SAID_WITH_TLS = frozenset({
+    ("ssl_protocols", "TLSv1.2", "TLSv1.3"), ("ssl_prefer_server_ciphers", "off"), ("ssl_session_tickets", "off"),
+    ("ssl_session_timeout", "1d"), ("ssl_stapling", "off"),
+})  # fmt: skip
+"""Settings of TLS that every site with a certificate has."""
 ELSEWHERE = "the site listens on all addresses of the host"
 SERVER_NAME = re.compile(r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
 SIZE = re.compile(r"[0-9]{1,6}[kKmMgG]?")
@@ -52,6 +59,7 @@ def carry_nginx(directives: Iterable[Directive], draft: Draft) -> None:
     mine = [server for server in beside.servers if targets[server] & own]
     main = min(mine, key=_is_tls)
     site = Site(own, beside.upstreams, draft)
+    _carry_tls(mine, beside.servers, site)
     _carry_server(_with_settings_for_all(main, beside.others), site)
     for server in beside.servers:
         if server is main:
@@ -167,6 +175,50 @@ def _speaks_tls(listen: Directive) -> bool:
     return "ssl" in listen.arguments or "quic" in listen.arguments or port_of(listen) == 443
 
 
+def _carry_tls(mine: Iterable[Directive], servers: Iterable[Directive], site: Site) -> None:
+    """Where the app's servers speak HTTPS, with which certificate, and whether HTTP only leads there."""
+    draft, plain = site.draft, False
+    for server in mine:
+        for one in server.inner:
+            value = one.arguments[0] if one.arguments else ""
+            if one.name == "listen" and _speaks_tls(one) and draft.tls_listen is None:
+                draft.tls_listen = port_of(one)
+            elif one.name == "ssl_certificate" and value.startswith("/") and "$" not in value:
+                draft.certificate = draft.certificate or value
+            elif one.name == "ssl_certificate_key" and value.startswith("/") and "$" not in value:
+                draft.key = draft.key or value
+        listens = server.named("listen")
+        leads = any(map(_redirects_to_tls, server.inner))
+        plain = plain or (not leads and (not listens or not all(map(_speaks_tls, listens))))
+    draft.redirects = not plain
+    if draft.has_tls:
+        names = {name for server in mine for one in server.named("server_name") for name in one.arguments}
+        for server in servers:
+            if server not in mine and _only_leads_to_tls(server, names) and (at := server.named("listen")):
+                draft.listen = port_of(at[0]) or draft.listen
+
+
+def _only_leads_to_tls(server: Directive, names: set[str]) -> bool:
+    """Whether a server is what `redirect` says: over HTTP, for the app's names, and nothing but the way to HTTPS."""
+    own = {name for one in server.named("server_name") for name in one.arguments}
+    said = {"listen", "server_name", "return", "rewrite", "if", "location", "access_log", "error_log"}
+    plain = not any(map(_speaks_tls, server.named("listen"))) and all(one.name in said for one in server.inner)
+    return plain and own <= {*names, "_", ""} and any(map(_redirects_to_tls, _within(server)))
+
+
+def _leave_tls(one: Directive, site: Site) -> None:
+    """List a setting of TLS, unless the manifest or every site with TLS says it."""
+    draft, words = site.draft, (one.name, *one.arguments)
+    if not draft.has_tls:
+        draft.leave(one.file, one.line, str(one), WITHOUT_CERTIFICATE)
+        return
+    carried = words in (("ssl_certificate", draft.certificate), ("ssl_certificate_key", draft.key))
+    if one.name == "listen":
+        carried = port_of(one) == draft.tls_listen
+    if not carried and words not in SAID_WITH_TLS:
+        draft.leave(one.file, one.line, str(one), OWN_TLS)
+
+
 def _carry_server(server: Directive, site: Site) -> None:
     draft = site.draft
     _carry_listens(server, site)
@@ -179,8 +231,11 @@ def _carry_server(server: Directive, site: Site) -> None:
             _carry_access_log(one, draft)
         elif one.name in ("listen", "error_log", "http2", "root", "index", "location"):
             continue
-        elif one.name.startswith("ssl_") or _redirects_to_tls(one):
-            draft.leave(one.file, one.line, str(one), TLS_SENTENCE)
+        elif one.name.startswith("ssl_"):
+            _leave_tls(one, site)
+        elif _redirects_to_tls(one):
+            if not draft.has_tls:
+                draft.leave(one.file, one.line, str(one), WITHOUT_CERTIFICATE)
         elif one.name == "include":
             _leave_include(one, draft)
         else:
@@ -200,7 +255,7 @@ def _carry_listens(server: Directive, site: Site) -> None:
         if port is None:
             draft.leave(one.file, one.line, str(one), "a site listens on a port")
         elif _speaks_tls(one):
-            draft.leave(one.file, one.line, str(one), TLS_SENTENCE)
+            _leave_tls(one, site)
         elif chosen and port != draft.listen:
             site.listens.append(one)
         else:
@@ -250,7 +305,7 @@ def _leave_include(directive: Directive, draft: Draft) -> None:
     name = posixpath.basename(directive.arguments[0]) if directive.arguments else ""
     if name in ("uwsgi_params", "mime.types"):
         return
-    why = TLS_SENTENCE if "ssl" in name else "the file cannot be read here; name a site file that can"
+    why = OWN_TLS if "ssl" in name else "the file cannot be read here; name a site file that can"
     draft.leave(directive.file, directive.line, str(directive), why)
 
 
@@ -258,9 +313,10 @@ def _carry_second(server: Directive, main: Directive, site: Site) -> None:
     """Another server of the same app: what it says beyond the first one is left out."""
     known = {_words(one) for one in main.inner}
     for one in server.inner:
-        if one.name == "listen" or one.name.startswith("ssl_"):
-            why = TLS_SENTENCE if one.name != "listen" or _speaks_tls(one) else "an app has one site"
-            site.draft.leave(one.file, one.line, str(one), why)
+        if one.name.startswith("ssl_") or (one.name == "listen" and _speaks_tls(one)):
+            _leave_tls(one, site)
+        elif one.name == "listen":
+            site.draft.leave(one.file, one.line, str(one), "an app has one site")
         elif _words(one) not in known and one.name not in ("http2", "error_log"):
             site.draft.leave(one.file, one.line, str(one), "an app has one site, and its other server is that")
 
@@ -276,12 +332,14 @@ def _carry_other(server: Directive, site: Site) -> None:
     plain = all(one.name in ("listen", "server_name", "return", "rewrite", "access_log") for one in server.inner)
     names = {name for one in server.named("server_name") for name in one.arguments}
     own_names = names & set(site.draft.server_names)
+    if site.draft.has_tls and _only_leads_to_tls(server, set(site.draft.server_names)):
+        return
     if any(map(_redirects_to_tls, _within(server))) or (own_names and redirects):
         secure = any("https://" in word for one in _within(server) for word in one.arguments)
-        why = TLS_SENTENCE if secure else "it has the app's names, and an app has one site"
+        why = LEADS_ELSEWHERE if secure else "it has the app's names, and an app has one site"
         site.draft.leave(server.file, server.line, "server { … }", why)
     elif redirects and plain and not _is_tls(server) and all(port_of(one) for one in server.named("listen")):
         site.servers.append(server)
     else:
-        why = TLS_SENTENCE if _is_tls(server) and redirects else "it does not lead to the app; it stays with nginx"
+        why = LEADS_ELSEWHERE if _is_tls(server) and redirects else "it does not lead to the app; it stays with nginx"
         site.draft.leave(server.file, server.line, "server { … }", why)

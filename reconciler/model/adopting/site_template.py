@@ -13,6 +13,34 @@ server {
     listen {{ address | nginx_quote }}{{ DEFAULT }};
 {% endfor %}
 """
+_LISTENS = _HEAD.partition("\n")[2]
+_REDIRECT = """\
+{% if tls and tls.redirect %}
+server {
+LISTENS
+NAMES
+    location / {
+        return 301 https://$host{{ tls.port_in_address }}$request_uri;
+    }
+}
+{% endif %}
+""".replace("LISTENS\n", _LISTENS)
+"""What is before the app's server where HTTP leads to HTTPS."""
+_TLS = """\
+{% if tls %}
+{% for address in tls.listen %}
+    listen {{ address | nginx_quote }} ssl{{ tls.http2 }}{{ DEFAULT }};
+{% endfor %}
+    ssl_certificate {{ tls.certificate | nginx_quote }};
+    ssl_certificate_key {{ tls.key | nginx_quote }};
+    ssl_protocols TLSv1.2 TLSv1.3;
+    ssl_ciphers {{ tls.ciphers }};
+    ssl_prefer_server_ciphers off;
+    ssl_session_cache shared:reconciler:10m;
+    ssl_session_timeout 1d;
+    ssl_session_tickets off;
+{% endif %}
+"""
 _MIDDLE = """\
 {% if http2 %}
     http2 on;
@@ -42,7 +70,7 @@ def site_template(site: Site) -> str:
     parts += [_verbatim(one) for one in site.beside]
     parts += [_server(one, site) for one in site.servers]
     default = '" default_server"' if site.default_server else '" default_server" if default_server else ""'
-    parts.append(_HEAD.replace("DEFAULT", default))
+    parts.append(_server_head(site).replace("DEFAULT", default))
     parts += [_verbatim(one, 1) for one in site.listens]
     parts += [_names(site), _MIDDLE]
     parts += [_verbatim(one, 1) for one in site.server]
@@ -59,6 +87,14 @@ def _literal(text: str) -> str:
     if not any(mark in text for mark in ("{{", "{%", "{#")):
         return text
     return "{% raw %}" + text + "{% endraw %}\n"
+
+
+def _server_head(site: Site) -> str:
+    """How the app's server begins, with what leads to it."""
+    if not site.draft.has_tls:
+        return _HEAD
+    before = _REDIRECT.replace("NAMES\n", _names(site))
+    return f"{before}server {{\n{{% if not (tls and tls.redirect) %}}\n{_LISTENS}{{% endif %}}\n{_TLS}"
 
 
 def _names(site: Site) -> str:
