@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import ssl
 import threading
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from certificates import Authority, Pair, get, handshake, served_serial
+from reconciler.cli.main import main
 from reconciler.cli.wiring import Installation
 from reconciler.engine.status import read_status
 from reconciler.model.condition import Condition, ConditionReason, ConditionType
@@ -199,3 +201,17 @@ def certified(world: World) -> Condition:
 def test_an_app_without_tls_is_untouched(world: World) -> None:
     assert world.get("/", "plain.example.com").text.startswith("plain")
     assert Path(world.root / "nginx/sites/plain.conf").read_text().count("ssl") == 0
+
+
+def test_doctor_looks_at_certificates_and_the_rights_of_keys(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = world.home / "ssl" / "site.key"
+    key.chmod(0o644)
+    capsys.readouterr()
+    assert main(["-c", str(world.agent_file), "doctor", "--json"]) == 0
+    rows = {row["check"]: row for row in json.loads(capsys.readouterr().out)["checks"]}
+    assert rows["certificate of shop"]["level"] == "ok"
+    assert "valid until" in rows["certificate of shop"]["message"]
+    assert (rows["key of shop"]["level"], rows["key of shop"]["hint"]) == ("warn", f"chmod 600 {key}")
+    key.chmod(0o600)
