@@ -196,7 +196,9 @@ class Certifying:
         if kept is None or now < left_before(kept, WARNED_DAYS, WARNED_LIFE_SHARE):
             return []
         day = (iso_time(kept.valid_until) or "")[:10]
-        message = f"the certificate of {app} {'has expired' if now > kept.valid_until else 'expires'} on {day}"
+        message = f"the certificate of {app} expires on {day}"
+        if now > kept.valid_until:
+            message = f"the certificate of {app} has expired on {day}"
         state = state_of(self.journal, app)
         if state.warned_of != kept.valid_until:
             self._remember(
