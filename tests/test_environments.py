@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import struct
 import subprocess
+import tarfile
 import textwrap
 import time
 import zipfile
@@ -335,6 +337,26 @@ def test_a_python_without_a_uwsgi_wheel_is_said_so(build: Build, tmp_path: Path,
     with pytest.raises(StageFailed, match=rf"^pyuwsgi>=2.0.30,<2.1 has no wheel for Python {minor}") as caught:
         build({})
     assert "build.python" in (caught.value.hint or "")
+
+    # unless it can be compiled against that Python
+    built = BACKEND.replace("blog-1", "uwsgi-2.0.31").replace(
+        "Name: blog\\nVersion: 1", "Name: uwsgi\\nVersion: 2.0.31"
+    )
+    with tarfile.open(tmp_path / "other/uwsgi-2.0.31.tar.gz", "w:gz") as archive:
+        for name, text in {
+            "pyproject.toml": '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n',
+            "backend.py": built,
+            "blog.py": "",
+            "during_build.py": "",
+            "PKG-INFO": "Metadata-Version: 2.2\nName: uwsgi\nVersion: 2.0.31\n",
+        }.items():
+            member = tarfile.TarInfo(f"uwsgi-2.0.31/{name}")
+            member.size = len(text.encode())
+            archive.addfile(member, io.BytesIO(text.encode()))
+    variables["UV_FIND_LINKS"] = str(tmp_path / "other")
+    said: list[str] = []
+    assert installed(build({}, on_line=said.append)) == {"uwsgi-2.0.31"}
+    assert any("uWSGI is compiled" in line for line in said)
 
 
 @pytest.mark.parametrize(
