@@ -68,11 +68,10 @@ def fill(place: Path, *, left: int = 0) -> None:
     """Take all room but ``left`` bytes."""
     status = os.statvfs(place)
     wanted = status.f_bavail * status.f_frsize - left
-    with (place / FILLING).open("ab") as file:
+    with (place / FILLING).open("ab", buffering=0) as file:
         try:
             while wanted > 0:
                 wanted -= file.write(b"\0" * min(MEBIBYTE, wanted))
-                file.flush()
         except OSError as error:
             assert error.errno == errno.ENOSPC
     if not left:

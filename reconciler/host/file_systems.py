@@ -90,7 +90,9 @@ def disk_error(error: BaseException, *places: Path) -> DiskError | None:
     if isinstance(error, DiskError):
         return error
     said = _said(error)
-    candidates = [*_named(error, said), *places, Path(tempfile.gettempdir())]
+    # uv does not always say where it wrote
+    packages = [Path(cache)] if (cache := os.environ.get("UV_CACHE_DIR")) else []
+    candidates = [*_named(error, said), *places, *packages, Path(tempfile.gettempdir())]
     lack = _LACKS.get(error.errno or 0) if isinstance(error, OSError) else None
     if lack is None:
         lack = next((lack for pattern, lack in _SAID if pattern.search(said)), None)
