@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import canary
 import examples
 from reconciler.cli.views.once import summary_lines
 from reconciler.engine.results import AppResult, PassResult
@@ -27,7 +28,7 @@ INTERNALS = re.compile(r"Traceback|<class|\.tmp-|/store/|object at 0x|reconciler
 
 def plain(name: str, **spec: object) -> str:
     """The manifest of an app that gets broken; ``spec`` replaces its keys."""
-    return manifest(name, **{**PLAIN, **spec})
+    return manifest(name, **{**PLAIN, "secrets": canary.REFERENCES, **spec})
 
 
 def blog(**spec: object) -> str:
@@ -63,6 +64,7 @@ class Town:
         examples.git(self.world.config, "rm", "-r", "-q", "--ignore-unmatch", ".")
         self.world.commit(
             {
+                **canary.provide(self.world.home),
                 "apps/blog/wsgi.py": wsgi_app(f"blog {number}"),
                 "apps/blog/static/site.css": CSS,
                 "manifests/blog.yaml": blog(),
@@ -148,7 +150,7 @@ def prove_side_by_side(world: World, breakages: Mapping[str, Breakage]) -> PassR
 
 
 def _commit_street(world: World, names: Iterable[str], greeting: str) -> None:
-    files = {}
+    files = canary.provide(world.home)
     for name in (*names, "other"):
         files[f"manifests/{name}.yaml"] = plain(name)
         files[f"apps/{name}/wsgi.py"] = wsgi_app(greeting)

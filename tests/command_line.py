@@ -15,8 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import canary
+
 RUN_SECONDS = 60.0
 CHECKOUT = Path(__file__).resolve().parent.parent
+PYTHONPATH = f"{CHECKOUT / 'tests' / 'canary_site'}:{CHECKOUT}"
+"""With what ends a command that passes the canary on as an argument."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Ended:
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """The environment of a command: this one's, without what changes colours or finds a configuration."""
     own = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "RECONCILER_CONFIG")}
-    return {**own, "PYTHONPATH": str(CHECKOUT), "TERM": "xterm", **(more or {})}
+    return {**own, "PYTHONPATH": PYTHONPATH, "TERM": "xterm", **(more or {})}
 
 
 def reconciler(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Ended:
@@ -46,6 +50,7 @@ def reconciler(*arguments: str, cwd: Path | None = None, env: Mapping[str, str] 
         timeout=RUN_SECONDS,
         check=False,
     )
+    canary.refuse(done.stdout + done.stderr, f"the output of {arguments}")
     return Ended(done.returncode, done.stdout, done.stderr)
 
 
@@ -59,6 +64,7 @@ def in_terminal(*arguments: str, columns: int = 80, env: Mapping[str, str] | Non
     ) as process:
         os.close(theirs)
         written = _all_of(ours, process)
+    canary.refuse(written, f"the output of {arguments}")
     return Ended(process.returncode, written.decode("utf-8", "replace").replace("\r\n", "\n"), "")
 
 

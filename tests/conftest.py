@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+
+import canary
 
 # programs that the tests start would compile every module anew, each time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -35,12 +37,36 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+WITH_CANARY = frozenset({"test_agent", "test_pass", "test_cli_pass", "test_control", "test_drift", "test_work"})
+"""The files whose worlds deploy the secret that is searched for; those of a town do too."""
+canary.watch_arguments()
+
+
+@pytest.fixture(autouse=True)
+def no_canary_in_arguments() -> Iterator[None]:
+    """No program is started with the secret among its arguments."""
+    yield
+    canary.check_arguments()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that prints the secret, or logs it, fails."""
+    report = yield
+    if report.outcome == "passed" and any(canary.MARK in text for _, text in report.sections):
+        report.outcome = "failed"
+        report.longrepr = "the canary is in what the test printed or logged"
+    return report
+
+
 @pytest.fixture
-def world() -> Iterator[object]:
+def world(request: pytest.FixtureRequest) -> Iterator[object]:
     """A host with a config repository, nginx and uWSGI of its own."""
     from world import new_world
 
     with new_world() as made:
+        timed = any(request.node.get_closest_marker(mark) for mark in ("serial", "load", "endurance"))
+        made.canary = request.path.stem in WITH_CANARY and not timed
         yield made
 
 

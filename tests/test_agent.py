@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 
+import canary
 import examples
+from command_line import PYTHONPATH
 from log_schema import faults_of
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import COLLECT_INTERVAL, JITTER_SHARE, REMIND_INTERVAL, shift, start_schedule
@@ -54,7 +56,7 @@ class RunningAgent:
     def __init__(self, world: World, *before: str) -> None:
         command = [*before, sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=world.home,
-                                        env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)})  # fmt: skip
+                                        env=os.environ | {"PYTHONPATH": PYTHONPATH})  # fmt: skip
         self.lines: list[bytes] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
@@ -110,6 +112,7 @@ def running(world: World, *before: str) -> Iterator[RunningAgent]:
                 agent.end(seconds=END_SECONDS)
         if agent.process.poll() is None:
             agent.end(signal.SIGKILL)
+    canary.refuse(b"".join(agent.lines), "the agent's log")
     agent.check_lines()
 
 

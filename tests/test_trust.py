@@ -20,7 +20,7 @@ from reconciler.engine.trust import Trust
 from reconciler.host import git_signatures
 from reconciler.host.git import Mirrors, Resolved
 from reconciler.host.layout import Layout
-from reconciler.model.errors import ConfigurationError, HistoryRewritten, SignatureRefused
+from reconciler.model.errors import ConfigurationError, HistoryRewritten, RevisionNotFound, SignatureRefused
 from world import World, manifest, of, wsgi_app
 
 PROGRAM_SECONDS = 60.0
@@ -243,6 +243,51 @@ def test_a_list_that_a_commit_could_change_is_refused(guarded: Guarded, ssh: Sig
     guarded.list.symlink_to(file)
     with pytest.raises(ConfigurationError, match=sentence):
         guarded.check(commit)
+
+
+def test_a_list_that_is_reached_through_a_link_in_a_repository_is_refused(guarded: Guarded, ssh: Signer) -> None:
+    commit = ssh.sign(guarded.repository)
+    guarded.check(commit, listed=ssh.listed)
+    real = guarded.list.rename(guarded.list.with_name("real"))
+    link = guarded.repository / "signers"
+    link.symlink_to(real)
+    guarded.list.symlink_to(link)
+    with pytest.raises(ConfigurationError, match="lies in .*repository"):
+        guarded.check(commit)
+
+
+@pytest.mark.parametrize("kind", ["ssh", "pgp"])
+def test_a_signed_commit_answers_for_its_submodules(guarded: Guarded, ssh: Signer, pgp: Signer, kind: str) -> None:
+    """Nobody need sign a submodule: its commit is named in the signed tree, and whoever exchanges it is refused."""
+    signer = {"ssh": ssh, "pgp": pgp}[kind]
+    inner = examples.new_repository(guarded.folder / "inner")
+    pinned = examples.write_and_commit(inner, {"word": "good"}, "Good")
+    modules = f'[submodule "lib"]\n\tpath = lib\n\turl = file://{inner}\n'
+    (guarded.repository / ".gitmodules").write_text(modules)
+    git(guarded.repository, "add", ".gitmodules")
+    git(guarded.repository, "update-index", "--add", "--cacheinfo", f"160000,{pinned},lib")
+    git(guarded.repository, "commit", "--quiet", "-m", "Submodule")
+    commit = signer.sign(guarded.repository)
+    guarded.check(commit, listed=signer.listed)
+
+    def placed(mirrors: Mirrors, name: str) -> str:
+        out = guarded.folder / name
+        mirrors.checkout(str(guarded.repository), commit, ".", out, submodules=True, lfs=False)
+        return (out / "lib" / "word").read_text()
+
+    assert placed(guarded.mirrors, "one") == "good"
+    # whoever may push to the submodule rewrites it: what was signed stays, and is fetched from nowhere else
+    git(inner, "checkout", "--quiet", "--orphan", "evil")
+    examples.write_and_commit(inner, {"word": "evil"}, "Evil")
+    git(inner, "branch", "-M", "evil", "main")
+    git(inner, "reflog", "expire", "--expire=now", "--all")
+    git(inner, "gc", "--quiet", "--prune=now")
+    assert placed(guarded.mirrors, "two") == "good"
+    fresh = Mirrors(guarded.folder / "fresh")
+    address = str(guarded.repository)
+    fresh.update(address, fresh.poll(address))
+    with pytest.raises(RevisionNotFound, match=f"its submodule 'lib' is at {pinned[:7]}, which .* does not have"):
+        placed(fresh, "three")
 
 
 def test_a_list_that_says_nothing_or_that_anybody_writes_is_refused(guarded: Guarded, ssh: Signer) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+import canary
 import examples
 from reconciler.cli.wiring import Installation
 from reconciler.engine.engine import Engine
@@ -71,6 +72,8 @@ class World:
 
     home: Path
     port: int = field(default_factory=free_port)
+    canary: bool = False
+    """Whether apps that :meth:`add_app` adds have the secret that is searched for everywhere."""
     tls_port: int = field(default_factory=free_port)
 
     @property
@@ -108,6 +111,9 @@ class World:
     ) -> str:
         """Commit an app and its manifest."""
         own = {f"apps/{name}/{path}": text for path, text in (files or {}).items()}
+        if self.canary and "secrets" not in spec and (secret := canary.provide(self.home)):
+            own |= secret
+            spec["secrets"] = canary.REFERENCES
         return self.commit(
             {f"apps/{name}/wsgi.py": wsgi_app(greeting), f"manifests/{name}.yaml": manifest(name, **spec), **own},
             f"Add {name}",
@@ -124,12 +130,12 @@ class World:
     def once(self) -> PassResult:
         """One pass, by a new engine."""
         with self.engine() as engine:
-            return engine.reconcile("test")
+            return shown(engine.reconcile("test"))
 
     def plan(self) -> PassResult:
         """What a pass would do."""
         with Installation.load(self.agent_file).engine(looking=True) as engine:
-            return engine.plan()
+            return shown(engine.plan())
 
     def get(self, path: str = "/", host: str = "", **headers: str) -> httpx.Response:
         """Ask nginx as a visitor would."""
@@ -149,6 +155,7 @@ class World:
     def end(self) -> None:
         """End every process of this world at once; waiting for graceful ends would take seconds of each test."""
         sessions = set()
+        told = False
         for record in (self.root / "run" / "emperor.pid", self.root / "run" / "nginx.daemon"):
             if record.exists() and record.read_text().split():
                 sessions.add(int(record.read_text().split()[0]))
@@ -157,9 +164,18 @@ class World:
                 continue
             with suppress(OSError, ValueError, IndexError):
                 session = int((process / "stat").read_text().rpartition(")")[2].split()[3])
-                ours = f"{self.home}/".encode() in (process / "cmdline").read_bytes()
+                arguments = (process / "cmdline").read_bytes()
+                ours = f"{self.home}/".encode() in arguments
                 if ours or session in sessions:
+                    told |= canary.MARK.encode() in arguments
                     os.kill(int(process.name), signal.SIGKILL)
+        assert not told, "a process has the canary among its arguments"
+
+
+def shown(result: PassResult) -> PassResult:
+    """The result, once nothing that is shown of it is secret."""
+    canary.refuse(f"{result!r} {[app.as_json(with_diff=True) for app in result.apps]}", "the result of a pass")
+    return result
 
 
 def ran(result: AppResult) -> set[str]:
@@ -181,6 +197,8 @@ def new_world() -> Iterator[World]:
         examples.new_repository(world.config)
         world.configure()
         yield world
+        world.end()
+        canary.search(world.root)
     finally:
         world.end()
         shutil.rmtree(home, ignore_errors=True)
