@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
-WITH_CANARY = frozenset({"test_agent", "test_pass", "test_cli_pass", "test_control", "test_drift", "test_work"})
+WITH_CANARY = frozenset({"test_agent", "test_cli_pass", "test_control", "test_drift", "test_work"})
 """The files whose worlds deploy the secret that is searched for; those of a town do too."""
 canary.watch_arguments()
 
