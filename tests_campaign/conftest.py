@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether this run may take as long as it likes."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[object]:
+    """The process that agents are forked from."""
+    from campaign import Template
+
+    made = Template()
+    yield made
+    made.close()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the campaign did: tests tell it with ``record_property("campaign", sentence)``."""
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.getreports(kind)]
+    told = [text for report in reports for name, text in report.user_properties if name == "campaign"]
+    if told:
+        terminalreporter.section("what the campaign did")
+    for text in told:
+        terminalreporter.write_line(text)

@@ -1,0 +1,121 @@
+"""The agent is killed wherever it writes or starts something, and at random moments: visitors notice nothing, and the
+next pass ends where an undisturbed one does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from campaign import Template, new_host
+from killing import Campaign, claim
+from points import site_of
+from scenarios import COMING_AND_GOING, DRIFT, ONE_LINE, SCENARIOS, Scenario
+
+MOMENTS = 100
+"""Random moments in single passes, and as many in the agent that stays."""
+MANY_MOMENTS = 2_000
+PASS_SECONDS = 0.6
+"""Moments are spread over the time that a pass with a deploy takes."""
+SEED = 20_261_123
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
+def test_an_agent_that_is_killed_at_any_point_is_not_noticed(
+    scenario: Scenario,
+    template: Template,
+    long: bool,
+    tmp_path_factory: pytest.TempPathFactory,
+    record_property: pytest.RecordProperty,
+) -> None:
+    with new_host(template) as host:
+        campaign = Campaign(host, scenario)
+        campaign.begin()
+        with campaign.watched():
+            campaign.learn()
+            if long:
+                left = [list(dict.fromkeys(expected.points)) for expected in campaign.expected]
+            else:
+                left = _new_places(campaign, tmp_path_factory)
+            there = sum(map(len, left))
+            missed = _kill_at(campaign, left)
+    text = f"{scenario.name}: killed at {campaign.killed} points of {there}, {campaign.visits} visits"
+    record_property("campaign", text + "".join(f"\n  not met again: {point}" for point in missed))
+    assert not campaign.wrong, "\n".join(campaign.wrong)
+    assert len(missed) <= there / 5
+
+
+def _new_places(campaign: Campaign, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
+    """For every step, the first point at every place in the code that nobody was killed at yet."""
+    claimed = tmp_path_factory.getbasetemp().parent / "places"
+    left = []
+    for expected in campaign.expected:
+        first = {site_of(point): point for point in reversed(expected.points)}
+        new = claim(claimed, list(first))
+        left.append([point for site, point in reversed(first.items()) if site in new])
+    return left
+
+
+def _kill_at(campaign: Campaign, left: list[list[str]]) -> list[str]:
+    """Go round until there was a death at every point; returns those that were not met again."""
+    missed = []
+    while any(left):
+        for step, expected, points in zip(campaign.scenario.steps, campaign.expected, left, strict=True):
+            if not points:
+                campaign.carry_out(step)
+                continue
+            point = points.pop(0)
+            where = f"{campaign.scenario.name}: {step.name}: {point}"
+            campaign.change(step)
+            if not campaign.die(step, where, point=point):
+                missed.append(point)
+            campaign.recover(step, expected, where)
+    return missed
+
+
+@pytest.mark.parametrize("scenario", [ONE_LINE, COMING_AND_GOING, DRIFT], ids=lambda scenario: scenario.name)
+def test_passes_that_are_killed_at_random_moments_are_not_noticed(
+    scenario: Scenario, template: Template, long: bool, record_property: pytest.RecordProperty
+) -> None:
+    source = random.Random(f"{SEED} {scenario.name}")
+    wanted = (MANY_MOMENTS if long else MOMENTS) // 3
+    with new_host(template) as host:
+        campaign = Campaign(host, scenario)
+        campaign.begin()
+        with campaign.watched():
+            campaign.learn()
+            for step, expected in itertools.cycle(zip(scenario.steps, campaign.expected, strict=True)):
+                if campaign.killed >= wanted:
+                    break
+                campaign.change(step)
+                # what takes over from a dead agent may be killed too
+                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((1, 2, 3)))]
+                where = f"{scenario.name}: {step.name}: killed after {moments}"
+                for after in moments:
+                    campaign.die(step, where, after=after)
+                campaign.recover(step, expected, where)
+    record_property("campaign", f"{scenario.name}: killed at {campaign.killed} moments, {campaign.visits} visits")
+    assert not campaign.wrong, "\n".join(campaign.wrong)
+
+
+def test_an_agent_that_stays_and_is_killed_at_random_moments_is_not_noticed(
+    template: Template, long: bool, record_property: pytest.RecordProperty
+) -> None:
+    source = random.Random(f"{SEED} agent")
+    with new_host(template) as host:
+        campaign = Campaign(host, ONE_LINE)
+        campaign.begin()
+        with campaign.watched():
+            campaign.learn()
+            for step, expected in itertools.cycle(zip(ONE_LINE.steps, campaign.expected, strict=True)):
+                if campaign.killed >= (MANY_MOMENTS if long else MOMENTS):
+                    break
+                campaign.change(step)
+                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((1, 2, 3)))]
+                campaign.live_and_die(expected, f"{step.name}: killed after {moments}", moments)
+    record_property(
+        "campaign", f"the agent that stays: killed at {campaign.killed} moments, {campaign.visits} visits"
+    )
+    assert not campaign.wrong, "\n".join(campaign.wrong)
