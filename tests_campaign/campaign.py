@@ -201,7 +201,6 @@ class Host:
             "applied": "SELECT app, stage, digest, key FROM applied",
             "outputs": "SELECT stage, digest, key FROM outputs",
             "suspensions": "SELECT app, reason FROM suspensions",
-            "verified": "SELECT app, release FROM releases WHERE state = 'verified' GROUP BY app HAVING id = max(id)",
             "failed": "SELECT app, release, error FROM releases WHERE state <> 'verified'",
         }
         connection = sqlite3.connect(f"file:{self.root}/journal.sqlite3?mode=ro", uri=True, timeout=10)

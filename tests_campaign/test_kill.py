@@ -90,8 +90,8 @@ def test_passes_that_are_killed_at_random_moments_are_not_noticed(
                 if campaign.killed >= wanted:
                     break
                 campaign.change(step)
-                # what takes over from a dead agent may be killed too
-                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((1, 2, 3)))]
+                # what takes over from a dead agent is killed too
+                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((2, 3, 4)))]
                 where = f"{scenario.name}: {step.name}: killed after {moments}"
                 for after in moments:
                     campaign.die(step, where, after=after)
@@ -113,7 +113,7 @@ def test_an_agent_that_stays_and_is_killed_at_random_moments_is_not_noticed(
                 if campaign.killed >= (MANY_MOMENTS if long else MOMENTS):
                     break
                 campaign.change(step)
-                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((1, 2, 3)))]
+                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((2, 3, 4)))]
                 campaign.live_and_die(expected, f"{step.name}: killed after {moments}", moments)
     record_property(
         "campaign", f"the agent that stays: killed at {campaign.killed} moments, {campaign.visits} visits"
