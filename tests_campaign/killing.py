@@ -135,11 +135,13 @@ def _was_done(step: Step, again: Pass) -> bool:
     return step.command[0] == "forget" and "knows no app" in again.output
 
 
-def claim(file: Path, names: list[str]) -> set[str]:
-    """Those of ``names`` that no other process has claimed in ``file`` yet."""
+def claim(file: Path, name: str) -> bool:
+    """Whether no other process has claimed ``name`` in ``file`` yet."""
     with file.open("a+", encoding="utf-8") as known:
         fcntl.flock(known, fcntl.LOCK_EX)
         known.seek(0)
-        new = set(names) - set(known.read().splitlines())
-        known.write("".join(f"{name}\n" for name in new))
-    return new
+        if name in known.read().splitlines():
+            return False
+        known.write(f"{name}\n")
+        known.flush()
+    return True

@@ -5,7 +5,9 @@ next pass ends where an undisturbed one does.
 from __future__ import annotations
 
 import itertools
+import os
 import random
+from collections.abc import Callable
 
 import pytest
 
@@ -17,6 +19,8 @@ from scenarios import COMING_AND_GOING, DRIFT, ONE_LINE, SCENARIOS, Scenario
 MOMENTS = 100
 """Random moments in single passes, and as many in the agent that stays."""
 MANY_MOMENTS = 2_000
+MISSED = 3
+"""Points that depend on how fast others are need not come again."""
 PASS_SECONDS = 0.6
 """Moments are spread over the time that a pass with a deploy takes."""
 SEED = 20_261_123
@@ -37,36 +41,45 @@ def test_an_agent_that_is_killed_at_any_point_is_not_noticed(
             campaign.learn()
             if long:
                 left = [list(dict.fromkeys(expected.points)) for expected in campaign.expected]
+                missed = _kill_at(campaign, left, lambda _: True)
             else:
-                left = _new_places(campaign, tmp_path_factory)
-            there = sum(map(len, left))
-            missed = _kill_at(campaign, left)
-    text = f"{scenario.name}: killed at {campaign.killed} points of {there}, {campaign.visits} visits"
+                base = tmp_path_factory.getbasetemp()
+                # with several workers each has a folder of its own below the one of the run
+                claimed = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "places"
+                left = [_first_points(expected.points) for expected in campaign.expected]
+                missed = _kill_at(campaign, left, lambda point: claim(claimed, site_of(point)))
+    tried = campaign.killed + len(missed)
+    text = f"{scenario.name}: killed at {campaign.killed} points of {tried}, {campaign.visits} visits"
     record_property("campaign", text + "".join(f"\n  not met again: {point}" for point in missed))
     assert not campaign.wrong, "\n".join(campaign.wrong)
-    assert len(missed) <= there / 5
+    assert len(missed) <= MISSED + tried / 10
 
 
-def _new_places(campaign: Campaign, tmp_path_factory: pytest.TempPathFactory) -> list[list[str]]:
-    """For every step, the first point at every place in the code that nobody was killed at yet."""
-    claimed = tmp_path_factory.getbasetemp().parent / "places"
-    left = []
-    for expected in campaign.expected:
-        first = {site_of(point): point for point in reversed(expected.points)}
-        new = claim(claimed, list(first))
-        left.append([point for site, point in reversed(first.items()) if site in new])
-    return left
+def _first_points(points: list[str]) -> list[str]:
+    """The first point at every place in the code, in order."""
+    return list({site_of(point): point for point in reversed(points)}.values())[::-1]
 
 
-def _kill_at(campaign: Campaign, left: list[list[str]]) -> list[str]:
-    """Go round until there was a death at every point; returns those that were not met again."""
+def _next_of(points: list[str], ours: Callable[[str], bool]) -> str | None:
+    """Take the next point that is ours."""
+    while points:
+        point = points.pop(0)
+        if ours(point):
+            return point
+    return None
+
+
+def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bool]) -> list[str]:
+    """Go round until there was a death at every point that is ours; returns those that were not met again."""
     missed = []
     while any(left):
         for step, expected, points in zip(campaign.scenario.steps, campaign.expected, left, strict=True):
-            if not points:
-                campaign.carry_out(step)
+            point = _next_of(points, ours)
+            if point is None:
+                # what damages the blog leaves nothing to go round for
+                if any(left) and not campaign.scenario.damages:
+                    campaign.carry_out(step)
                 continue
-            point = points.pop(0)
             where = f"{campaign.scenario.name}: {step.name}: {point}"
             campaign.change(step)
             if not campaign.die(step, where, point=point):

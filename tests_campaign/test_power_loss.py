@@ -13,7 +13,7 @@ from power import LEAST, NAMES, images_of, restore
 from scenarios import Step, blog, committing
 from world import manifest, wsgi_app
 
-IMAGES = 4
+IMAGES = 3
 """How many images of each step a short run tries, evenly spread; a long one tries all."""
 
 STEPS = (
