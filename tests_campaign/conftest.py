@@ -20,12 +20,19 @@ os.environ.setdefault("UV_CACHE_DIR", str(Path(__file__).parent.parent / ".cache
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``make campaign ARGS=--long``: every point instead of one of each kind, longer sequences."""
     parser.addoption("--long", action="store_true", help="do more of the same, for as long as it takes")
+    parser.addoption("--share", type=float, default=1.0, help="do only this share of what is done in numbers")
 
 
 @pytest.fixture(scope="session")
 def long(request: pytest.FixtureRequest) -> bool:
     """Whether this run may take as long as it likes."""
     return bool(request.config.getoption("--long"))
+
+
+@pytest.fixture(scope="session")
+def share(request: pytest.FixtureRequest) -> float:
+    """How much of what is done in numbers (points, moments, sequences, inputs) this run does: 1 is all of it."""
+    return float(request.config.getoption("--share"))
 
 
 @pytest.fixture(scope="session")

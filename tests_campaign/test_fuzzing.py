@@ -38,9 +38,9 @@ def test_there_are_enough_inputs() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rubbish_is_told_in_a_documented_error(name: str, *, long: bool) -> None:
+def test_rubbish_is_told_in_a_documented_error(name: str, *, long: bool, share: float) -> None:
     parser = every()[name]
-    count = parser.count * (LONGER if long else 1)
+    count = int(parser.count * (LONGER if long else share))
     seed = random.randrange(2**32) if long else SEED
     chance = random.Random(f"{seed} {name}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -33,7 +33,7 @@ def spread(items: list[dict[str, object]], number: int) -> list[dict[str, object
 
 @pytest.mark.parametrize("extreme", [LEAST, NAMES])
 def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
-    extreme: str, template: Template, long: bool, record_property: pytest.RecordProperty
+    extreme: str, template: Template, long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
     wrong: list[str] = []
     tried = 0
@@ -44,7 +44,7 @@ def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
             wrong += [f"{step.name}: {line}" for line in (images / "violations").read_text().splitlines()]
             expected = host.state()
             found = images_of(images)
-            for image in found if long else spread(found, IMAGES):
+            for image in found if long else spread(found, max(1, round(IMAGES * share))):
                 tried += 1
                 where = f"{step.name}, after {image['event']}, {extreme}"
                 wrong += [f"{where}: {line}" for line in _after(host, image, images, extreme, expected)]

@@ -436,12 +436,12 @@ class AnotherWay(Reconciling):
 
 @pytest.mark.parametrize("machine", [OneWay, AnotherWay], ids=lambda machine: machine.__name__)
 def test_any_sequence_keeps_the_invariants(
-    machine: type[Reconciling], template: Template, long: bool, record_property: pytest.RecordProperty
+    machine: type[Reconciling], template: Template, long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
     machine.template, machine.told = template, []
     number = int.from_bytes(os.urandom(4), "big") if long else machine.seed
     chosen = settings(
-        max_examples=MANY_EXAMPLES if long else EXAMPLES,
+        max_examples=MANY_EXAMPLES if long else max(1, round(EXAMPLES * share)),
         stateful_step_count=MANY_STEPS if long else STEPS,
         deadline=None,
         derandomize=False,
