@@ -3,9 +3,9 @@
 
 RUN := ./.ci/environment
 
-# Most tests wait for servers and programs rather than compute: twice as many workers as cores.
+# Most tests wait for servers and programs rather than compute: more workers than cores.
 CORES := $(shell nproc 2>/dev/null || echo 2)
-WORKERS ?= $(shell workers=$$((2 * $(CORES))); echo $$((workers > 8 ? 8 : workers)))
+WORKERS ?= $(shell workers=$$((5 * $(CORES) / 2)); echo $$((workers > 8 ? 8 : workers)))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-load test-endurance test-system campaign bench lint wheel deb clean

@@ -55,7 +55,9 @@ BAD_MANIFESTS = {
         static=[{"source": "a", "url": "/s/"}, {"source": "b", "url": "/s/"}],
     ),
     "own-option": _manifest(r"uwsgi-socket.*: this option cannot be set", uwsgi={"options": {"uwsgi-socket": "/x"}}),
-    "later": _manifest(r"PyPy is not built yet", build={"python": {"implementation": "pypy", "version": "3.10"}}),
+    "pypy": _manifest(
+        r"uWSGI runs PyPy only with a compiler", build={"python": {"implementation": "pypy", "version": "3.10"}}
+    ),
     "wrong-type": _manifest(r"uwsgi\.processes: expected a whole number, found", uwsgi={"processes": "two"}),
 }
 

@@ -61,7 +61,10 @@ def test_conditions(standing: Standing, wanted: ConditionType, status: Condition
 
 def test_every_app_has_one_condition_of_each_type() -> None:
     for standing in (WELL, Standing()):
-        assert [condition.type for condition in conditions_of(standing)] == list(ConditionType)
+        types = [condition.type for condition in conditions_of(standing)]
+        assert types == [one for one in ConditionType if one is not ConditionType.CERTIFIED]
+    certified = replace(WELL, certificate=(Reason.CERTIFICATE_VALID, "until next year"))
+    assert [condition.type for condition in conditions_of(certified)] == list(ConditionType)
 
 
 def test_a_socket_counts_while_someone_listens() -> None:

@@ -54,7 +54,7 @@ def command(
         typer.Option("--env", metavar="NAME=VALUE", help="A proxy or package index; may be repeated."),
     ] = None,
 ) -> int:
-    """Make a config repository to start from, or user-data for a server.
+    """Make a config repository, or user-data for a server.
 
     Overwrites nothing."""
     options = {
