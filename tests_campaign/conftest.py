@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+TURNS = 3
 
 # programs that the campaign starts would compile every module anew, each time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -21,6 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """``make campaign ARGS=--long``: every point instead of one of each kind, longer sequences."""
     parser.addoption("--long", action="store_true", help="do more of the same, for as long as it takes")
     parser.addoption("--share", type=float, default=1.0, help="do only this share of what is done in numbers")
+    parser.addoption(
+        "--turn", help="do only a third of the tests: those whose turn it is with this word, say a commit"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whose turn it is follows from the word and the test's name alone: each worker chooses the same."""
+    turn = config.getoption("--turn")
+    if turn is None:
+        return
+    chosen = [item for item in items if zlib.crc32(f"{turn} {item.nodeid}".encode()) % TURNS == 0]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
 
 
 @pytest.fixture(scope="session")

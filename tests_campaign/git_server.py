@@ -188,6 +188,8 @@ class Proxy:
         with suppress(OSError):
             while chunk := source.recv(CHUNK):
                 passed += len(chunk)
+                while way == "down" and self.does == "hang":
+                    time.sleep(0.02)
                 does = self.does if way == "down" else "pass"
                 if does == "slow":
                     time.sleep(0.25)

@@ -44,7 +44,7 @@ def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
             wrong += [f"{step.name}: {line}" for line in (images / "violations").read_text().splitlines()]
             expected = host.state()
             found = images_of(images)
-            for image in found if long else spread(found, max(1, round(IMAGES * share))):
+            for image in found if long else spread(found, max(2, round(IMAGES * share))):
                 tried += 1
                 where = f"{step.name}, after {image['event']}, {extreme}"
                 wrong += [f"{where}: {line}" for line in _after(host, image, images, extreme, expected)]

@@ -56,7 +56,8 @@ def app(environ, start_response):
 
 COMMANDS = {
     "hungry": """python3 -c "x = bytearray(600 << 20)" """,
-    "forker": """python3 -c "import os; [os.fork() for number in range(9)]" """,
+    # the first process is the one that is refused: how far the others get is a matter of luck
+    "forker": """python3 -c "import os, time; any(os.fork() == 0 for number in range(99)) and time.sleep(60)" """,
     "escaper": "setsid sleep 4242 & setsid sh -c 'trap : TERM; sleep 4243; sleep 4243' & sleep 4244",
 }
 
