@@ -616,7 +616,7 @@ def test_conflicts_of_a_thousand_apps_without_names_are_found_in_time() -> None:
     assert time.perf_counter() - started < READING_SECONDS
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=250, deadline=None)  # the campaign fuzzes with more
 @given(st.randoms(use_true_random=False), st.integers(1, 6))
 def test_mutated_manifests_never_raise(chance: random.Random, changes: int) -> None:
     text = bytearray(FULL.encode())
@@ -654,7 +654,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(PLAIN)
 def test_any_structure_is_read_or_told(data: object) -> None:
     read = read_manifests({"a.yaml": json.dumps({"metadata": {"name": "a"}, "spec": data}).encode()})

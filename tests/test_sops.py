@@ -220,7 +220,7 @@ TREES = st.dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=60)
 @given(
     TREES,
     st.sampled_from(["a.yaml", "a.json"]),
@@ -247,7 +247,7 @@ NAMES = st.text(string.ascii_uppercase, min_size=1, max_size=8).filter(lambda na
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\r\\"), max_size=30)
 
 
-@settings(deadline=None, max_examples=80)
+@settings(deadline=None, max_examples=40)
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4))
 def test_variables_come_back(keeper: Keeper, variables: dict[str, str]) -> None:
     lines = [f"{name}={value}".replace("\n", "\\n") for name, value in variables.items()]
