@@ -25,7 +25,7 @@ test-load: ## deploy under load, in bursts and beside builds that hang, and see 
 	@$(RUN) pytest --verbose -s -m load $(ARGS) || [ $$? -eq 5 ]
 
 test-endurance: ## do the same thing ten thousand times, and see what is held
-	@$(RUN) pytest --verbose --numprocesses=$(WORKERS) -m endurance $(ARGS) || [ $$? -eq 5 ]
+	@$(RUN) pytest --verbose --numprocesses=$(CORES) -m endurance $(ARGS) || [ $$? -eq 5 ]
 
 # The Debian is made once, with debootstrap, and kept in ~/.cache/reconciler-tests. Its tests are stories, told in order;
 # those of different servers are told at the same time.

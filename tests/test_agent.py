@@ -397,7 +397,7 @@ def test_hangup_in_the_middle_of_a_build_begins_it_anew(world: World) -> None:
 # living long
 
 
-@pytest.mark.endurance
+@pytest.mark.long
 def test_two_hundred_passes_hold_no_more_than_one(world: World) -> None:
     world.add_app("blog", "here")
     descriptors: list[int] = []

@@ -68,7 +68,7 @@ def deploy(world: World, engine: Engine, number: int) -> None:
     assert result.outcome is Outcome.CHANGED, result.error
 
 
-@pytest.mark.endurance
+@pytest.mark.long
 @pytest.mark.timeout(300)
 def test_fifty_deploys_leave_as_much_as_one(world: World, record_property: Callable[[str, object], None]) -> None:
     world.add_app("blog", "first", retain=RETAIN)
