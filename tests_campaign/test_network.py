@@ -144,6 +144,7 @@ def test_a_slow_server_only_takes_its_time(net: Net) -> None:
     assert (net.page("blog"), net.page("other")) == (blog, other)
 
 
+@pytest.mark.serial
 @pytest.mark.parametrize("fault", ["way hang", "server html"])
 def test_a_server_that_fails_holds_its_own_app_only(net: Net, fault: str) -> None:
     before = net.page("blog")
