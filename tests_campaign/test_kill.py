@@ -97,6 +97,11 @@ def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bo
     return missed
 
 
+def _moments(source: random.Random) -> list[float]:
+    """After how many seconds an agent dies, and each that takes over from it."""
+    return [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((2, 3, 4)))]
+
+
 @pytest.mark.parametrize("scenario", [ONE_LINE, COMING_AND_GOING, DRIFT], ids=lambda scenario: scenario.name)
 def test_passes_that_are_killed_at_random_moments_are_not_noticed(
     scenario: Scenario, template: Template, long: bool, share: float, record_property: pytest.RecordProperty
@@ -112,8 +117,7 @@ def test_passes_that_are_killed_at_random_moments_are_not_noticed(
                 if campaign.killed >= wanted:
                     break
                 campaign.change(step)
-                # what takes over from a dead agent is killed too
-                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((2, 3, 4)))]
+                moments = _moments(source)
                 where = f"{scenario.name}: {step.name}: killed after {moments}"
                 for after in moments:
                     campaign.die(step, where, after=after)
@@ -136,7 +140,7 @@ def test_an_agent_that_stays_and_is_killed_at_random_moments_is_not_noticed(
                 if campaign.killed >= wanted:
                     break
                 campaign.change(step)
-                moments = [source.uniform(0.0, PASS_SECONDS) for _ in range(source.choice((2, 3, 4)))]
+                moments = _moments(source)
                 campaign.live_and_die(expected, f"{step.name}: killed after {moments}", moments)
     record_property(
         "campaign", f"the agent that stays: killed at {campaign.killed} moments, {campaign.visits} visits"
