@@ -31,6 +31,7 @@ from reconciler.model.manifest_reading import manifest_schema, read_manifests
 from reconciler.model.plan import Outcome
 from reconciler.model.rendering import render
 from reconciler.model.stage import Action, DifferenceKind, Reason, StageName
+from reconciler.model.trigger import Trigger
 
 CHECKOUT = Path(__file__).parent.parent
 PACKAGE = CHECKOUT / "reconciler"
@@ -313,3 +314,8 @@ def test_what_terminals_show_fits_into_100_columns(page: Path) -> None:
     indented = re.findall(r"^ {4}.*$", page.read_text("utf-8"), re.MULTILINE)
     lines = [*(line for block in fenced for line in block.splitlines()), *indented]
     assert [line for line in lines if len(line) > TERMINAL_COLUMNS + 4] == []
+
+
+def test_every_trigger_is_documented() -> None:
+    shown = rows_of(text_of("logs.md"))["trigger"][-1]
+    assert {trigger.value for trigger in Trigger} <= set(re.findall(r"`([^`]+)`", shown))

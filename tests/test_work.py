@@ -17,10 +17,10 @@ import httpx
 import pytest
 
 from reconciler.engine import turns as turns_module
-from reconciler.engine.attempt import Attempt
+from reconciler.engine.attempt import Attempt, Wish
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult
-from reconciler.engine.turns import AT_MOST, AT_ONCE, SLOW_SECONDS, Wish, next_turns
+from reconciler.engine.turns import AT_MOST, AT_ONCE, SLOW_SECONDS, next_turns
 from reconciler.engine.work import FIRST_RETRY_SECONDS, Work
 from reconciler.host.interruption import stop_if_interrupted
 from reconciler.host.uwsgi_stats import worker_stats

@@ -34,6 +34,7 @@ from reconciler.host.interruption import Interrupted, forget_interruption, givin
 from reconciler.host.journal import Journal
 from reconciler.host.notifying import ServiceManager
 from reconciler.model.errors import JournalDamaged, ReconcilerError
+from reconciler.model.trigger import Trigger
 
 SETTLE_SECONDS = 0.1
 ENDING = (signal.SIGTERM, signal.SIGINT)
@@ -128,7 +129,7 @@ class Agent:
             self.queue.put, self._repositories(), self._folders(), surveying.touched, surveying.is_known
         )
         certbot = CertbotRuns(self.engine, self.queue.put)
-        self.queue.put("start")
+        self.queue.put(Trigger.START)
         work.start()
         try:
             while (trigger := self.queue.take(SETTLE_SECONDS, self.service)) is not None:
@@ -190,7 +191,7 @@ class Agent:
     def sync(self, app: str | None, seconds: float, given_up: Callable[[], bool]) -> PassResult | None:
         """Ask for a pass, and wait until it and its work are done; ``None`` once ``given_up`` says so."""
         asked = self.waiting.ask(app)
-        self.queue.put("sync")
+        self.queue.put(Trigger.SYNC)
         return self.waiting.wait(asked, seconds, at_rest=lambda: self.engine.work.at_rest, given_up=given_up)
 
     def abort(self, app: str, who: str) -> bool:
@@ -217,11 +218,11 @@ class Agent:
 
     def look_needed(self) -> None:
         """What was left over by the work is seen to by a look."""
-        self.queue.put("work")
+        self.queue.put(Trigger.WORK)
 
     def _answer_came(self) -> None:
         """A server that a look did not wait for has answered."""
-        self.queue.put("poll")
+        self.queue.put(Trigger.POLL)
 
     def _repositories(self) -> list[Place]:
         reader = self.engine.reader

@@ -6,8 +6,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from reconciler.engine.engine import CERTIFICATE, Engine
+from reconciler.engine.engine import Engine
 from reconciler.host.interruption import Interrupted, Superseded, giving_way
+from reconciler.model.trigger import Trigger
 
 END_SECONDS = 3.0
 """How long the end of an engine waits for certbot to be ended."""
@@ -42,6 +43,6 @@ class CertbotRuns:
             with giving_way(self._closed.is_set):
                 for app in apps:
                     self.engine.obtain_certificate(app)
-                    self.trigger(CERTIFICATE)
+                    self.trigger(Trigger.CERTIFICATE)
         except (Superseded, Interrupted):
             return

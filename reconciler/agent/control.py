@@ -22,6 +22,7 @@ from reconciler.host.control_socket import Peer, has_hung_up, listen, may_speak,
 from reconciler.host.journal import Journal
 from reconciler.model.control import REQUEST_BYTES, Command, Request, read_request, write_answer, write_error
 from reconciler.model.errors import ReconcilerError
+from reconciler.model.trigger import Trigger
 
 REQUEST_SECONDS = 5.0
 """How long a client may take to send a request, and to read the answer."""
@@ -169,24 +170,24 @@ class ControlServer:
         steering, app = self.steering, request.app or ""
         match request.command:
             case Command.SYNC if not request.wait:
-                steering.ask_for_pass("sync")
+                steering.ask_for_pass(Trigger.SYNC)
                 return {"result": None}
             case Command.SYNC:
                 result = steering.sync(request.app, request.seconds, given_up)
                 return None if result is None else {"result": as_wire(result)}
             case Command.SUSPEND:
                 before = suspend(steering.journal, app, request.reason or "", peer.name)
-                steering.ask_for_pass("suspend")
+                steering.ask_for_pass(Trigger.SUSPEND)
                 return {"before": before.sentence if before is not None else None}
             case Command.RESUME:
                 resumed = resume(steering.journal, app, peer.name)
-                steering.ask_for_pass("resume")
+                steering.ask_for_pass(Trigger.RESUME)
                 before = resumed.before
                 return {"before": before.sentence if before is not None else None, "by_manifest": resumed.by_manifest}
             case Command.RETRY:
                 released = retry(steering.journal, app)
                 steering.forget_back_off(app)
-                steering.ask_for_pass("retry")
+                steering.ask_for_pass(Trigger.RETRY)
                 return {"released": released}
             case Command.ABORT:
                 require_known(steering.journal, app)

@@ -6,6 +6,7 @@ import threading
 import time
 
 from reconciler.host.notifying import ServiceManager
+from reconciler.model.trigger import Trigger, joined
 
 BURST_SECONDS = 3.0
 """A commit that comes so soon after work on an earlier one began may be one of many."""
@@ -14,7 +15,9 @@ QUIET_SECONDS = 1.0
 LONGEST_SECONDS = 15.0
 """or when commits have come for so long without a pause."""
 
-PATIENT = frozenset({"file:git", "file:drift", "poll", "drift", "collect", "remind", "work"})
+FILES = frozenset({Trigger.GIT_TOUCHED, Trigger.FILE_TOUCHED, Trigger.WORK})
+"""Triggers that come with events of files; those of the files that work has written come with its end."""
+PATIENT = FILES | {Trigger.POLL, Trigger.DRIFT, Trigger.COLLECT, Trigger.REMIND}
 """Triggers that wait for the end of a burst of commits; others, such as those of people, do not."""
 
 
@@ -43,7 +46,7 @@ class TriggerQueue:
                 self._since = now
             if trigger not in self._waiting:
                 self._waiting.append(trigger)
-            if trigger == "file:git":
+            if trigger == Trigger.GIT_TOUCHED:
                 if self._first is None:
                     self._first, self._burst = now, now - self._worked < BURST_SECONDS
                 self._last = now
@@ -77,7 +80,7 @@ class TriggerQueue:
                 else:
                     triggers, self._waiting = self._waiting, []
                     self._first = None
-                    return "+".join(triggers)
+                    return joined(triggers)
             return None
 
     def working(self) -> None:
@@ -86,9 +89,7 @@ class TriggerQueue:
 
     def _begin(self, settle_seconds: float) -> float:
         """When the pass for what waits may begin."""
-        # the events of the files that work has written come with its end
-        settled = any(trigger.startswith("file") or trigger == "work" for trigger in self._waiting)
-        begin = self._since + settle_seconds if settled else self._since
+        begin = self._since if FILES.isdisjoint(self._waiting) else self._since + settle_seconds
         if self._first is None or not PATIENT.issuperset(self._waiting):
             return begin
         return max(begin, self._quiet())

@@ -11,6 +11,8 @@ from typing import Any
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from reconciler.model.trigger import Trigger
+
 JITTER_SHARE = 0.1
 """Hosts that start together poll apart: each is shifted by up to this share of the interval, by its name."""
 
@@ -56,7 +58,12 @@ def start_schedule(
         job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
     )
     now = datetime.now(UTC)
-    jobs = {"poll": poll, "drift": drift, "collect": COLLECT_INTERVAL, "remind": REMIND_INTERVAL}
+    jobs = {
+        Trigger.POLL: poll,
+        Trigger.DRIFT: drift,
+        Trigger.COLLECT: COLLECT_INTERVAL,
+        Trigger.REMIND: REMIND_INTERVAL,
+    }
     for name, interval in jobs.items():
         seconds = interval.total_seconds()
         scheduler.add_job(

@@ -12,7 +12,9 @@ from reconciler.engine.attempt import Attempt
 from reconciler.engine.drifting import DriftNews, Response
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.plan import SHORT_DIGITS, Outcome
+from reconciler.model.object_ids import short
+from reconciler.model.plan import Outcome
+from reconciler.model.trigger import Trigger, triggers_of
 
 QUIET_SECONDS = 60.0
 """Passes that did nothing are told once in this time."""
@@ -44,14 +46,14 @@ class Telling:
         working = frozenset(app.app for app in result.apps if app.outcome is Outcome.CHANGED)
         others = tuple(app for app in result.apps if app.app not in working)
         with self._lock:
-            self._reminding = "remind" in trigger.split("+")
+            self._reminding = Trigger.REMIND in triggers_of(trigger)
             self._tell(replace(result, apps=others), trigger, working)
             self._reminding = False
 
     def tell_attempt(self, attempt: Attempt, result: AppResult | None) -> None:
         """One line for an attempt that has ended; one that was given up for a newer commit has its own already."""
         wish = attempt.wish
-        log = structlog.get_logger().bind(trigger=wish.trigger, revision=wish.desired.revision[:SHORT_DIGITS])
+        log = structlog.get_logger().bind(trigger=wish.trigger, revision=short(wish.desired.revision))
         if result is not None and result.outcome not in QUIET_OUTCOMES:
             with self._lock:
                 self.tell_app(log, result)
@@ -62,7 +64,7 @@ class Telling:
             self._tell(result, trigger)
 
     def _tell(self, result: PassResult, trigger: str, working: frozenset[str] = frozenset()) -> None:
-        log = structlog.get_logger().bind(trigger=trigger, revision=result.revision[:SHORT_DIGITS])
+        log = structlog.get_logger().bind(trigger=trigger, revision=short(result.revision))
         if result.error is not None:
             self._tell_once(log, PASS, "pass_failed", str(result.error), hint=result.error.hint)
         for problem in result.problems:
@@ -147,7 +149,7 @@ def _fields(app: AppResult) -> dict[str, object]:
         "app": app.app,
         "outcome": app.outcome.value,
         "release": app.release,
-        "commit": (app.revision or "")[:SHORT_DIGITS],
+        "commit": short(app.revision or ""),
         "stages": [change.stage.value for change in needed],
         "stage_seconds": {stage.value: round(seconds, 3) for stage, seconds in app.seconds.items()},
         "reasons": {change.stage.value: [reason.value for reason in change.reasons] for change in needed},

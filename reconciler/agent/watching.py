@@ -20,6 +20,7 @@ from reconciler.engine.surveying import Place
 from reconciler.host.byproducts import CACHE_FOLDER
 from reconciler.host.files import TEMPORARY_PREFIX
 from reconciler.host.touched import Touched
+from reconciler.model.trigger import Trigger
 
 STOP_SECONDS = 2.0
 EVENTS = Mask(
@@ -32,7 +33,7 @@ MOST_FOLDERS = 20_000
 """Each costs the kernel about a kilobyte; past this, scans find what changed."""
 MOST_FOLDERS_EACH = 1_000
 """Of one tree, so that one app with a huge one leaves watches to the others."""
-GIT, DRIFT = "file:git", "file:drift"
+GIT, DRIFT = Trigger.GIT_TOUCHED, Trigger.FILE_TOUCHED
 LIMIT_HINT = "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances; until then scans find the rest"
 
 

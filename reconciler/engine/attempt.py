@@ -1,13 +1,52 @@
-"""An attempt: work on one app that is under way, those who do it, and those who want to know of it."""
+"""Work on one app: wished for, under way as an attempt, those who do it, and those who want to know of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.results import AppResult
-from reconciler.engine.turns import Wish
+from reconciler.model.stage import StageName
+
+if TYPE_CHECKING:
+    from reconciler.engine.reading import Desired
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """Work that a look found for one app, as planned against ``desired``; an app that is not in it is to be removed.
+
+    ``stale`` work was planned before something else was done for the app, and is planned again first. ``context`` is
+    what log lines say of the pass.
+    """
+
+    planned: AppResult
+    desired: Desired
+    trigger: str
+    stale: bool = False
+    context: Context = field(default_factory=copy_context, repr=False, compare=False)
+
+    @property
+    def app(self) -> str:
+        """The app's name."""
+        return self.planned.app
+
+    @property
+    def removal(self) -> bool:
+        """Whether the app is to be taken off this host."""
+        return self.app not in self.desired.apps
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The apps that must be verified before."""
+        return () if self.removal else self.desired.apps[self.app].manifest.spec.depends_on
+
+    @property
+    def moves_site(self) -> bool:
+        """Whether nginx gets another site file."""
+        return self.planned.plan.change(StageName.NGINX).needed
 
 
 @dataclass(slots=True)

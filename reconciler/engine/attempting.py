@@ -7,11 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.attempt import Attempt
+from reconciler.engine.attempt import Attempt, Wish
 from reconciler.engine.desired import DesiredApp
 from reconciler.engine.recording import Recorder, as_reconciler_error, without_secrets
 from reconciler.engine.results import AppResult
-from reconciler.engine.turns import Wish
 from reconciler.host.interruption import Superseded, to_the_end
 from reconciler.host.journal import EventRecord
 from reconciler.model.errors import Aborted, JournalError, ReconcilerError

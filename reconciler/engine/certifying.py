@@ -12,7 +12,6 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.host import reporting
@@ -23,9 +22,6 @@ from reconciler.model.configuration import Acme
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.stage import AppliedStage, StageName
 from reconciler.model.times import iso_time
-
-if TYPE_CHECKING:
-    pass
 
 FIRST_RETRY_SECONDS = 300.0
 """How long after the first failure certbot is run again;"""

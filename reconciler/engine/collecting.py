@@ -22,6 +22,7 @@ from reconciler.host.old_assets import prune_assets
 from reconciler.host.releases import public_release, vassals_by_app, vassals_of
 from reconciler.host.store import disk_usage
 from reconciler.model.configuration import Store
+from reconciler.model.object_ids import short
 from reconciler.model.sizes import readable
 from reconciler.model.stage import STORED
 
@@ -153,8 +154,8 @@ class Collecting:
 
     def _tell(self, release: Retained, budget: Budget) -> str:
         sentence = (
-            f"{release.app}: release {release.release} of commit {release.revision[:7]} is no longer kept, because "
-            f"the store had {readable(budget.before)}, and store.limit is {self.store.limit}"
+            f"{release.app}: release {release.release} of commit {short(release.revision)} is no longer kept, "
+            f"because the store had {readable(budget.before)}, and store.limit is {self.store.limit}"
         )
         detail = {"release": release.release, "before": budget.before, "after": budget.after}
         self.journal.record_event(EventRecord(release.app, "collected", sentence, time.time(), detail))

@@ -12,6 +12,7 @@ from reconciler.host.git import Mirrors, RemoteRefs
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import HistoryRewritten, ManifestError, Problem, RevisionNotFound, UsageError
+from reconciler.model.object_ids import short
 from reconciler.model.printable import one_line
 
 if TYPE_CHECKING:
@@ -66,8 +67,9 @@ class ConfigRepository:
         if not self.mirrors.is_ancestor(self.address, before or "", commit):
             gone = self.mirrors.vanished(self.address, before or "", commit)
             raise HistoryRewritten(
-                f"branch {repository.branch} of the config repository was rewritten: {commit[:7]} does not contain "
-                f"{(before or '')[:7]}, which was deployed" + (f"; vanished: {'; '.join(gone)}" if gone else ""),
+                f"branch {repository.branch} of the config repository was rewritten: {short(commit)} does not "
+                f"contain {short(before or '')}, which was deployed"
+                + (f"; vanished: {'; '.join(gone)}" if gone else ""),
                 vanished=gone,
                 hint=f"push the old history again, or accept the new one with `reconciler accept {commit[:12]}`",
             )
@@ -90,7 +92,7 @@ class ConfigRepository:
             raise UsageError(f"branch {branch} was not rewritten, so that there is nothing to accept")
         vanished = self.mirrors.vanished(self.address, before, commit)
         self.remember(commit)
-        message = f"a person accepted the rewritten branch {branch} at {commit[:7]}, in place of {before[:7]}"
+        message = f"a person accepted the rewritten branch {branch} at {short(commit)}, in place of {short(before)}"
         event = EventRecord(NO_APP, "history_accepted", message, time.time(), {"vanished": list(vanished)})
         self.journal.record_event(event)
         return Accepted(before, commit, vanished)
@@ -155,7 +157,7 @@ class ConfigRepository:
         if self.mirrors.trees(self.address, [(commit, folder)])[commit, folder] is None:
             # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
             raise RevisionNotFound(
-                f"the config repository has no folder {folder} at {commit[:7]}, so its manifests are not known",
+                f"the config repository has no folder {folder} at {short(commit)}, so its manifests are not known",
                 hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
             )
         entries = self.mirrors.entries(self.address, commit, folder)

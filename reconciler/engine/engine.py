@@ -29,6 +29,7 @@ from reconciler.host.services import Host
 from reconciler.model.errors import HistoryRewritten, JournalDamaged, JournalError, ReconcilerError
 from reconciler.model.plan import Outcome
 from reconciler.model.repositories import REPOSITORIES, written
+from reconciler.model.trigger import Trigger, triggers_of
 from reconciler.stages.packages import packages_of
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from reconciler.engine.polling import Polled
     from reconciler.engine.reading import Desired, Reader
 
-COLLECT = "collect"
-"""The trigger of a pass that collects although no work asks for it."""
-CERTIFICATE = "certificate"
-"""The trigger of a pass after certbot has run."""
 UNDER_WAY = "applying"
 """How the journal counts apps that a pass of the agent left to the work that goes on."""
 
@@ -116,7 +113,7 @@ class Engine:
             return first
         for name in asked:
             self.obtain_certificate(name)
-        return followed_by(first, self._reconcile(CERTIFICATE, app))
+        return followed_by(first, self._reconcile(Trigger.CERTIFICATE, app))
 
     def _reconcile(self, trigger: str, app: str | None) -> PassResult:
         look = self._look(trigger, app)
@@ -217,7 +214,7 @@ class Engine:
             problems += self._housekeeping.sweep(self._known, looked_at, desired, busy=busy, everywhere=everywhere)
             if look.whole:
                 self._remember(look, desired)
-            asked = COLLECT in trigger.split("+")
+            asked = Trigger.COLLECT in triggers_of(trigger)
             unfinished = self._settling.take_unfinished()
             collected = self._housekeeping.collect(
                 desired, self.work, asked=asked, everywhere=everywhere, unfinished=unfinished

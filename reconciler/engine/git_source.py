@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from reconciler.host.git import Mirrors, TreeEntry
 from reconciler.model.errors import StageFailed
+from reconciler.model.object_ids import short
 
 READ_LIMIT_BYTES = 16 * 1024 * 1024
 """The largest file that is read from git as an input, such as a lock file."""
@@ -38,7 +39,7 @@ class GitSource:
         size = self._mirrors.sizes(self._address, [object_id]).get(object_id, 0)
         if size > READ_LIMIT_BYTES:
             raise StageFailed(
-                f"{path} has {size:,} bytes at {self.commit[:7]}, and {READ_LIMIT_BYTES:,} are the limit",
+                f"{path} has {size:,} bytes at {short(self.commit)}, and {READ_LIMIT_BYTES:,} are the limit",
                 hint="check that it is the file you mean",
             )
         return self._mirrors.blobs(self._address, [object_id], limit_bytes=READ_LIMIT_BYTES)[object_id]

@@ -19,6 +19,7 @@ from reconciler.host.git import Mirrors, RemoteRefs, masked
 from reconciler.host.interruption import giving_way, stop_if_interrupted
 from reconciler.model.errors import ReconcilerError, Retry
 from reconciler.model.repositories import Trouble, pause_after
+from reconciler.model.trigger import Trigger, triggers_of
 
 AT_ONCE = 8
 """How many repositories are asked side by side;"""
@@ -32,7 +33,9 @@ FIRST_PATIENCE_SECONDS = 10.0
 """and for one of which it knows nothing yet."""
 END_SECONDS = 4.0
 """How long the end of the agent waits for programs that are ended with it."""
-CALM = frozenset({"poll", "drift", "file:drift", "work", "collect", "remind"})
+CALM = frozenset({
+    Trigger.POLL, Trigger.DRIFT, Trigger.FILE_TOUCHED, Trigger.WORK, Trigger.COLLECT, Trigger.REMIND,
+})  # fmt: skip
 """Triggers that nobody waits for: for all others every repository is asked, however often it has failed."""
 
 Polled = Mapping[str, Answer]
@@ -63,7 +66,7 @@ class Polls:
 
     def begin(self, trigger: str) -> None:
         """A pass begins; where somebody waits for it, servers that failed are asked again at once."""
-        self._urgent = not CALM.issuperset(trigger.split("+"))
+        self._urgent = not CALM.issuperset(triggers_of(trigger))
 
     def poll(self, addresses: Iterable[str]) -> dict[str, Answer]:
         """Ask every repository for its refs, side by side; one that backs off or is slow answers as it did last."""

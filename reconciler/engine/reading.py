@@ -21,6 +21,7 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import ManifestError, ReconcilerError, RevisionNotFound
 from reconciler.model.manifest import Manifest
+from reconciler.model.object_ids import short
 from reconciler.model.repositories import Trouble
 from reconciler.model.stage import AppliedStage, StageName
 from reconciler.stages import Facts
@@ -252,7 +253,7 @@ class Reader:
                 tree = trees[place]
                 if tree is None:
                     failed[name] = RevisionNotFound(
-                        f"{masked(address)} has no folder {place[1]} at {place[0][:7]}",
+                        f"{masked(address)} has no folder {place[1]} at {short(place[0])}",
                         hint="correct spec.source.directory, or commit the folder",
                     )
                 else:

@@ -13,7 +13,8 @@ from reconciler.engine.desired import DesiredApp
 from reconciler.host import reporting
 from reconciler.host.journal import EventRecord, Journal, ReleaseRecord, ReleaseState
 from reconciler.model.errors import HostError, ReconcilerError, Retry, StageFailed
-from reconciler.model.plan import SHORT_DIGITS, AppPlan
+from reconciler.model.object_ids import short
+from reconciler.model.plan import AppPlan
 from reconciler.model.secret import masked
 
 
@@ -30,7 +31,7 @@ class Recorder:
         """Move applied state to what was just verified."""
         release = self._release(ReleaseState.VERIFIED, seconds)
         stages = ", ".join(change.stage.value for change in self.plan.changes if change.needed)
-        message = f"release {self.app.release} of commit {self.app.commit[:7]} serves; changed: {stages}"
+        message = f"release {self.app.release} of commit {short(self.app.commit)} serves; changed: {stages}"
         event = EventRecord(self.app.name, "verified", message, release.at, {**self._changes(), **more})
         self.journal.record_verified(release, [stage.as_applied() for stage in self.app.stages], [event])
 
@@ -48,14 +49,14 @@ class Recorder:
         """Remember that a newer commit ended an attempt; it counts neither as failed nor as tried."""
         release = self._release(ReleaseState.SUPERSEDED, seconds)
         message = (
-            f"release {self.app.release} of commit {self.app.commit[:7]} was given up after {seconds:.1f} s "
+            f"release {self.app.release} of commit {short(self.app.commit)} was given up after {seconds:.1f} s "
             "for a newer commit"
         )
         reporting.info(
             "app_superseded",
             app=self.app.name,
             release=self.app.release,
-            commit=self.app.commit[:SHORT_DIGITS],
+            commit=short(self.app.commit),
             stages=[change.stage.value for change in self.plan.changes if change.needed],
             seconds=round(seconds, 3),
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from reconciler.host.git import Mirrors
 from reconciler.model.errors import SecretsUnreadable
 from reconciler.model.manifest import Manifest
+from reconciler.model.object_ids import short
 from reconciler.model.secret import Secret
 
 FILE_LIMIT_BYTES = 1024 * 1024
@@ -52,7 +53,7 @@ class SecretValues:
             object_id = ids[file]
             if object_id is None:
                 raise SecretsUnreadable(
-                    f"the config repository has no file {file} at {commit[:7]}, which spec.secrets.{name} names",
+                    f"the config repository has no file {file} at {short(commit)}, which spec.secrets.{name} names",
                     hint="commit it, or correct the manifest",
                 )
             found[name] = _chosen(self._decrypted(file, object_id), tuple(keys.split(".")), file, name)

@@ -15,8 +15,9 @@ from operator import is_
 from reconciler.engine.results import AppResult
 from reconciler.host.touched import Touched
 from reconciler.model.plan import Outcome
+from reconciler.model.trigger import Trigger, triggers_of
 
-ABOUT_SOMETHING = frozenset({"poll", "file:git", "file:drift", "work"})
+ABOUT_SOMETHING = frozenset({Trigger.POLL, Trigger.GIT_TOUCHED, Trigger.FILE_TOUCHED, Trigger.WORK})
 """Triggers of looks for which what was found before may stand; others ask for a look at everything."""
 
 Basis = tuple[object, ...]
@@ -32,7 +33,7 @@ class Standing:
 
     def begin(self, trigger: str) -> bool:
         """Whether results may stand in this look; otherwise all are forgotten."""
-        stands = self.touched.tells_all and ABOUT_SOMETHING.issuperset(trigger.split("+"))
+        stands = self.touched.tells_all and ABOUT_SOMETHING.issuperset(triggers_of(trigger))
         if not stands:
             self._known.clear()
         return stands

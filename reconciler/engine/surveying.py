@@ -20,6 +20,7 @@ from reconciler.host.touched import Touched
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome
 from reconciler.model.stage import STORED, AppliedStage, StageName, release_of
+from reconciler.model.trigger import Trigger, triggers_of
 from reconciler.stages import STAGES
 from reconciler.stages.app_folder import ENVIRONMENT, TREE
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from reconciler.engine.reading import Desired
     from reconciler.engine.results import AppResult
 
-WITH_SCAN = frozenset({"drift", "sync"})
+WITH_SCAN = frozenset({Trigger.DRIFT, Trigger.SYNC})
 """Passes for these reasons look at the content of the store, and so does the first one of a process."""
 RESTING = frozenset({Outcome.SUSPENDED, Outcome.WAITING, Outcome.QUARANTINED})
 AppliedApps = Mapping[str, Mapping[StageName, AppliedStage]]
@@ -94,12 +95,12 @@ class Surveying:
         or that they were about anything (``None``), is told to ``forget``.
         """
         paths, everything = self.touched.take()
-        self._scanned = everything or self._fresh or not WITH_SCAN.isdisjoint(trigger.split("+"))
+        self._scanned = everything or self._fresh or not WITH_SCAN.isdisjoint(triggers_of(trigger))
         self._fresh = False
         if self._scanned:
             forget(None)
             self.scan(applied)
-            if "drift" in trigger.split("+"):
+            if Trigger.DRIFT in triggers_of(trigger):
                 self.observer.contents.save()
         elif paths:
             apps, whose = self._apps_of(paths, applied)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
 
+from reconciler.engine.attempt import Attempt, Wish
 from reconciler.engine.ordering import after_others
 from reconciler.engine.results import AppResult
 from reconciler.model.plan import Outcome
-from reconciler.model.stage import StageName
-
-if TYPE_CHECKING:
-    from reconciler.engine.reading import Desired
 
 AT_ONCE = 4
 """How many apps are worked on side by side: builds wait for the network, starts wait for imports."""
@@ -21,53 +16,6 @@ SLOW_SECONDS = 10.0
 """An attempt that goes on for longer gives its place to another app, so that slow builds never hold the rest,"""
 AT_MOST = 16
 """up to this many attempts in all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """Work that a look found for one app, as planned against ``desired``; an app that is not in it is to be removed.
-
-    ``stale`` work was planned before something else was done for the app, and is planned again first. ``context`` is
-    what log lines say of the pass.
-    """
-
-    planned: AppResult
-    desired: Desired
-    trigger: str
-    stale: bool = False
-    context: Context = field(default_factory=copy_context, repr=False, compare=False)
-
-    @property
-    def app(self) -> str:
-        """The app's name."""
-        return self.planned.app
-
-    @property
-    def removal(self) -> bool:
-        """Whether the app is to be taken off this host."""
-        return self.app not in self.desired.apps
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        """The apps that must be verified before."""
-        return () if self.removal else self.desired.apps[self.app].manifest.spec.depends_on
-
-    @property
-    def moves_site(self) -> bool:
-        """Whether nginx gets another site file."""
-        return self.planned.plan.change(StageName.NGINX).needed
-
-
-class Attempt(Protocol):
-    """Work on one app that is under way; ``started`` is by the monotonic clock."""
-
-    @property
-    def wish(self) -> Wish:
-        """What is worked on."""
-
-    @property
-    def started(self) -> float:
-        """When it began."""
 
 
 @dataclass(frozen=True, slots=True)

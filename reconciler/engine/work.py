@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from reconciler.engine.attempt import Attempt, Listener, Nobody, Worker
+from reconciler.engine.attempt import Attempt, Listener, Nobody, Wish, Worker
 from reconciler.engine.recording import as_reconciler_error, quarantine_key
 from reconciler.engine.results import AppResult
-from reconciler.engine.turns import Turns, Wish, next_turns
+from reconciler.engine.turns import Turns, next_turns
 from reconciler.host.interruption import Interrupted, Superseded, giving_way
 from reconciler.model.errors import Retry
 from reconciler.model.plan import Outcome

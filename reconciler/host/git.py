@@ -15,7 +15,7 @@ from reconciler.host.git_addresses import Address, masked, parse_address
 from reconciler.host.git_checkout import Checkout, CheckoutLimits, Origin
 from reconciler.host.git_commands import network
 from reconciler.host.git_differences import Moved
-from reconciler.host.git_failures import SHORT_COMMIT_DIGITS, no_commit, revision_not_found, unreachable
+from reconciler.host.git_failures import no_commit, revision_not_found, unreachable
 from reconciler.host.git_memory import ObjectMemory
 from reconciler.host.git_objects import (
     ENTRIES,
@@ -42,6 +42,7 @@ from reconciler.model.errors import (
     SignatureRefused,
     StageFailed,
 )
+from reconciler.model.object_ids import is_whole, short
 from reconciler.model.revision import TAGS, Selected, is_range, select
 
 __all__ = ["CheckoutLimits", "Mirrors", "RemoteRefs", "Resolved", "TreeEntry", "masked"]
@@ -57,7 +58,6 @@ RENEWAL_PAUSE_SECONDS = 600.0
 REFS_TOLD = 20
 """How many refs that moved are reported by name."""
 
-_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _ABBREVIATED = re.compile(r"[0-9a-fA-F]{7,64}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HEAD_LINE = re.compile(r"^ref: (refs/heads/.+)\tHEAD$", re.MULTILINE)
@@ -219,7 +219,7 @@ class Mirrors:
         if self.trees(address, [(commit, ".")])[commit, "."] is None:
             raise no_commit(parse_address(address), commit)
         raise StageFailed(
-            f"{shown} has no folder {directory!r} at {commit[:SHORT_COMMIT_DIGITS]}",
+            f"{shown} has no folder {directory!r} at {short(commit)}",
             hint="check source.directory in the manifest",
         )
 
@@ -291,8 +291,7 @@ class Mirrors:
             return self.read(parsed, lambda mirror: list_tree(mirror, tree, recursive=recursive))
         except TooManyEntries:
             raise StageFailed(
-                f"the folder {directory} of {parsed.shown} holds more than {ENTRIES:,} files at "
-                f"{commit[:SHORT_COMMIT_DIGITS]}",
+                f"the folder {directory} of {parsed.shown} holds more than {ENTRIES:,} files at {short(commit)}",
                 hint="name a folder that holds less",
             ) from None
 
@@ -319,8 +318,7 @@ class Mirrors:
                 raise StageFailed(f"{parsed.shown} has no file with the id {object_id}")
             if header.size > limit_bytes:
                 raise StageFailed(
-                    f"{parsed.shown}: the file {object_id[:SHORT_COMMIT_DIGITS]} has {header.size} bytes, "
-                    f"{limit_bytes} are allowed"
+                    f"{parsed.shown}: the file {short(object_id)} has {header.size} bytes, {limit_bytes} are allowed"
                 )
         return self.read(parsed, lambda mirror: read_blobs(mirror, wanted))
 
@@ -427,7 +425,7 @@ class Mirrors:
             return known
         found = self.read(parsed, lambda mirror: git_history.resolve_commit(mirror, digits.lower()))
         # only a whole id stays what it is; a few digits may become ambiguous with the next fetch
-        if found is not None and _COMMIT.fullmatch(digits):
+        if found is not None and is_whole(digits):
             self._commits[mirror_name, digits] = found
         return found
 
@@ -484,11 +482,13 @@ def _damaged(parsed: Address, damage: git_mirror.MirrorDamaged, more: str) -> Re
 def _moved(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     """Which refs are elsewhere now, as ``refs/heads/main 1a2b3c4 -> 5d6e7f8``; after a start, where they are."""
     names = sorted(name for name in {*before, *after} if before.get(name) != after.get(name))
-    told = [f"{name} {before.get(name, 'none')[:7]} -> {after.get(name, 'none')[:7]}" for name in names[:REFS_TOLD]]
+    told = [
+        f"{name} {short(before.get(name, 'none'))} -> {short(after.get(name, 'none'))}" for name in names[:REFS_TOLD]
+    ]
     return [*told, f"and {len(names) - REFS_TOLD} more"] if len(names) > REFS_TOLD else told
 
 
 def _checked(object_id: str) -> str:
-    if not _COMMIT.fullmatch(object_id):
+    if not is_whole(object_id):
         raise RepositoryRefused(f"{object_id!r} is not the full id of a git object")
     return object_id

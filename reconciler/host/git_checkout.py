@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 from reconciler.host.files import TEMPORARY_PREFIX
 from reconciler.host.git_addresses import Address, masked, parse_address, submodule_address
 from reconciler.host.git_commands import local
-from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
 from reconciler.host.git_lfs import find_pointers, replace_pointers
 from reconciler.host.git_objects import TooManyEntries, extent_of, read_settings
 from reconciler.model.errors import RevisionNotFound, StageFailed
+from reconciler.model.object_ids import short
 
 SUBMODULE_DEPTH = 5
 """Submodules of submodules are followed this far; more is a loop or an attack."""
@@ -155,7 +155,7 @@ class Checkout:
             self.mirrors.tree(address, commit)
         except RevisionNotFound as error:
             raise RevisionNotFound(
-                f"{parsed.shown}: its submodule {whole_path!r} is at {commit[:SHORT_COMMIT_DIGITS]}, which "
+                f"{parsed.shown}: its submodule {whole_path!r} is at {short(commit)}, which "
                 f"{masked(address)} does not have",
                 hint="push the submodule's commit to one of its branches",
             ) from error
@@ -164,7 +164,7 @@ class Checkout:
 
 def _named(parsed: Address, origin: Origin) -> str:
     folder = "" if origin.directory == "." else f"the folder {origin.directory} of "
-    return f"{folder}{parsed.shown} at {origin.commit[:SHORT_COMMIT_DIGITS]}"
+    return f"{folder}{parsed.shown} at {short(origin.commit)}"
 
 
 def place_tree(mirror: Path, tree: str, destination: Path, *, timeout: float) -> None:

@@ -17,7 +17,6 @@ from reconciler.model.errors import (
 from reconciler.model.revision import BRANCHES, is_range, newest_versions
 
 HINT_NAMES = 5
-SHORT_COMMIT_DIGITS = 7
 
 _BOILERPLATE = re.compile(
     r"Please make sure you have the correct access rights|and the repository exists\.|"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from reconciler.host.git_commands import OutputTooLong, local
-from reconciler.host.git_failures import SHORT_COMMIT_DIGITS
 from reconciler.model.errors import CommandFailed, RepositoryUnreachable, StageFailed
+from reconciler.model.object_ids import short
 
 Kind = Literal["blob", "tree", "commit"]
 
@@ -202,7 +202,7 @@ def read_settings(mirror: Path, commit: str, path: str) -> Mapping[str, str]:
         if "bad config" not in failure.tail:
             raise
         raise StageFailed(
-            f"{path} at {commit[:SHORT_COMMIT_DIGITS]} is not in git's format of settings", hint=f"correct {path}"
+            f"{path} at {short(commit)} is not in git's format of settings", hint=f"correct {path}"
         ) from failure
     pairs = (item.partition("\n") for item in os.fsdecode(listing).split("\0") if item)
     return {name: value for name, _, value in pairs}

@@ -20,11 +20,11 @@ from reconciler.host.git_commands import local
 from reconciler.host.git_objects import headers
 from reconciler.host.processes import run
 from reconciler.model.errors import CommandFailed, ConfigurationError, HostError, SignatureRefused
+from reconciler.model.object_ids import short
 
 LIST_BYTES = 1024 * 1024
 IMPORT_SECONDS = 60.0
 LINKS_FOLLOWED = 40
-SHORT_DIGITS = 7
 REVOKED_ENDING = ".revoked"
 """Beside a list, a file with this ending may have SSH keys that are revoked."""
 
@@ -85,7 +85,7 @@ def read_signers(file: Path, cache: Path, *, outside: tuple[Path, ...]) -> Signe
 
 def check_commit(mirror: Path, shown: str, commit: str, signers: Signers) -> None:
     """Raise :class:`SignatureRefused` unless a commit is signed by a key of the list."""
-    _check(mirror, "verify-commit", commit, f"commit {commit[:SHORT_DIGITS]} of {shown}", signers)
+    _check(mirror, "verify-commit", commit, f"commit {short(commit)} of {shown}", signers)
 
 
 def check_tag(mirror: Path, shown: str, ref: str, commit: str, signers: Signers) -> None:
@@ -99,8 +99,8 @@ def check_tag(mirror: Path, shown: str, ref: str, commit: str, signers: Signers)
     said = dict(line.split(" ", 1) for line in text.partition("\n\n")[0].split("\n") if " " in line)
     if said.get("object") != commit or said.get("type") != "commit" or said.get("tag") != name:
         raise SignatureRefused(
-            f"{what} was signed as {said.get('tag', 'nothing')[:80]!r} for {said.get('object', '')[:SHORT_DIGITS]}, "
-            f"and stands at {commit[:SHORT_DIGITS]}",
+            f"{what} was signed as {said.get('tag', 'nothing')[:80]!r} for {short(said.get('object', ''))}, "
+            f"and stands at {short(commit)}",
             hint="somebody renamed or moved it; sign it anew if that was meant",
         )
     _check(mirror, "verify-tag", header.object_id, what, signers)

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconciler.model.object_ids import short
+
 
 class ConditionType(StrEnum):
     """What a condition is about."""
@@ -166,7 +168,7 @@ def _ready(standing: Standing) -> Condition:
     if not standing.nginx:
         message = f"release {release} runs, but nginx does not, so that no visitor reaches it"
         return _condition(ConditionType.READY, False, ConditionReason.NGINX_DOWN, message)
-    message = f"release {release} of commit {(standing.revision or '')[:7]} serves"
+    message = f"release {release} of commit {short(standing.revision or '')} serves"
     return _condition(ConditionType.READY, True, ConditionReason.SERVING, message)
 
 

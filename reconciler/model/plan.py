@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from reconciler.model.diffs import unified
 from reconciler.model.manifest import DriftPolicy
+from reconciler.model.object_ids import is_whole, short
 from reconciler.model.stage import (
     OUTPUT_DIGITS,
     SECRET_PREFIX,
@@ -24,7 +25,6 @@ from reconciler.model.stage import (
 )
 
 NOTHING_SEEN = Observation(output_exists=False)
-SHORT_DIGITS = 7
 DETAILS = 20
 """How many differences of one stage a plan lists."""
 DROPPED = {
@@ -258,8 +258,8 @@ def _changed(old: Mapping[str, str], new: Mapping[str, str], *, only_known: bool
 
 def _short(value: str) -> str:
     """Object ids and digests by their first digits, as git shows them; other values as they are."""
-    if len(value) in (40, 64) and all(character in "0123456789abcdef" for character in value):
-        return value[:SHORT_DIGITS]
+    if is_whole(value):
+        return short(value)
     return value if len(value) <= 120 else f"{value[:117]}..."
 
 

@@ -19,6 +19,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from reconciler.model.errors import RevisionNotFound
+from reconciler.model.object_ids import is_whole
 
 if TYPE_CHECKING:
     from semver import Version
@@ -28,7 +29,6 @@ TAGS = "refs/tags/"
 RANGE_CHARACTERS = 200
 """A longer range is a mistake, and parsing it would only cost time."""
 
-_FULL_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _RANGE = re.compile(r"[\^~<>=!].*|[0-9]+(\.[0-9]+)?\.[xX*](\.[xX*])?([\s,].*)?", re.DOTALL)
 _TERM = re.compile(
     r"(?P<operator>\^|~|>=|<=|>|<|==?|!=)?\s*v?"
@@ -71,7 +71,7 @@ def select(revision: str, refs: Mapping[str, str]) -> Selected | None:
         if ref.startswith((BRANCHES, TAGS)) and ref in refs:
             return Selected(refs[ref], ref)
     commit = revision.lower()
-    if _FULL_COMMIT.fullmatch(commit):
+    if is_whole(commit):
         return Selected(commit, None) if commit in refs.values() else None
     if not is_range(revision):
         return None

@@ -16,6 +16,7 @@ from reconciler.host.ownership import give, protect, seize
 from reconciler.host.shared import drop_shared_links
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import StaticFolder
+from reconciler.model.object_ids import short
 from reconciler.model.stage import Inputs, StageName
 from reconciler.stages.app_folder import app_folder, environment_folder
 from reconciler.stages.stage import Facts, Work
@@ -117,12 +118,12 @@ def _tree(facts: Facts, folder: StaticFolder) -> str:
     tree = facts.source.tree_of(folder.source)
     if tree is None and facts.source.read(folder.source) is not None:
         raise StageFailed(
-            f"static folder {folder.source} is a file at {facts.source.commit[:7]}",
+            f"static folder {folder.source} is a file at {short(facts.source.commit)}",
             hint="name the folder that has the files in spec.static[].source",
         )
     if tree is None and not facts.source.submodules:
         raise StageFailed(
-            f"static folder {folder.source} is not in the repository at {facts.source.commit[:7]}",
+            f"static folder {folder.source} is not in the repository at {short(facts.source.commit)}",
             hint="add it, correct spec.static[].source, or give the command that makes it",
         )
     return tree or ""

@@ -16,10 +16,11 @@ def command(
     """Accept once that the config repository's branch was rewritten."""
     from reconciler.cli.output import write_lines  # noqa: PLC0415  not needed to refuse options
     from reconciler.cli.views.lines import line  # noqa: PLC0415
+    from reconciler.model.object_ids import short  # noqa: PLC0415
 
     with invocation_of(context).installation().engine() as engine:
         accepted = engine.reader.accept(revision)
-    lines = [f"Accepted {accepted.commit[:7]} in place of {accepted.before[:7]}; the next pass deploys it."]
+    lines = [f"Accepted {short(accepted.commit)} in place of {short(accepted.before)}; the next pass deploys it."]
     if accepted.vanished:
         lines.append("These commits are not in it any more:")
         lines += [f"  {commit}" for commit in accepted.vanished]

@@ -14,6 +14,7 @@ from reconciler.cli.wiring import Installation
 from reconciler.host.locking import AGENT, state_lock
 from reconciler.host.processes import run
 from reconciler.model.errors import HostError, UsageError
+from reconciler.model.trigger import Trigger
 
 FILES = Path(__file__).parent.parent / "demo_files"
 GIT_SECONDS = 60.0
@@ -36,10 +37,10 @@ def command(folder: Path, port: int, *, stop: bool) -> int:
     progress = make_progress()
     with state_lock(installation.layout, AGENT), installation.engine(progress) as engine:
         agent = Agent(engine, installation.host_name)
-        result = engine.reconcile("demo")
+        result = engine.reconcile(Trigger.DEMO)
         progress.close()
         if result.failed:
-            agent.telling.tell(result, "demo")
+            agent.telling.tell(result, Trigger.DEMO)
             return 1
         http = installation.configuration.http
         _say_what_next(home, f"http://{http.address}:{http.port}")

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 from reconciler.cli.invocation import Invocation, invocation_of
+from reconciler.model.trigger import Trigger
 
 if TYPE_CHECKING:
     import typer
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from reconciler.engine.progress import Progress
     from reconciler.engine.results import PassResult
     from reconciler.engine.surveying import AppliedApps
-
-TRIGGER = "cli"
 
 
 def command(
@@ -59,7 +58,7 @@ def _pass(installation: Installation, progress: Progress) -> tuple[PassResult, A
         try:
             with installation.engine(progress, thorough=thorough) as engine:
                 _tell(engine.journal_news)
-                return engine.reconcile(TRIGGER), engine.journal.applied()
+                return engine.reconcile(Trigger.COMMAND), engine.journal.applied()
         except JournalDamaged:
             if thorough:
                 raise

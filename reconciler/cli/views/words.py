@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from reconciler.cli.views.lines import Line, Style, styled
-from reconciler.model.plan import SHORT_DIGITS
+from reconciler.model import object_ids
 from reconciler.model.stage import Action, Reason
 
 REASON_WORDS = {
@@ -29,7 +29,7 @@ ACTION_STYLES = {
 
 def short(commit: str | None) -> str | None:
     """A commit as git shows it."""
-    return commit[:SHORT_DIGITS] if commit else None
+    return object_ids.short(commit) if commit else None
 
 
 def counted(number: int, noun: str) -> str:
