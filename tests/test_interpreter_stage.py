@@ -16,12 +16,15 @@ import sysconfig
 import tarfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from reconciler.host.confinement import Allowance, Confinement
 from reconciler.host.interpreter_building import Recipe, build
 from reconciler.host.source_archives import fetch, unpack
+from reconciler.host.stored_interpreters import open_mode
 from reconciler.model.errors import HostError, ReconcilerError, StageFailed
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import Action, Reason, StageName
@@ -46,6 +49,7 @@ altinstall: all
 	@cp {executable} $(DESTDIR)@prefix@/bin/python{minor}
 	@ln -s {stdlib} $(DESTDIR)@prefix@/lib/python{minor}
 """
+VERSION = f'#define PY_VERSION "{platform.python_version()}"\n'
 SYSCONFIG = "_sysconfigdata__linux_x86_64-linux-gnu.py"
 BUILT_AS = (
     "# system configuration generated and used by the sysconfig module\nbuild_time_vars = {'prefix': '/install'}\n"
@@ -76,8 +80,16 @@ def pack_source(home: Path, more: str = ":") -> tuple[str, str]:
         home=home, executable=Path(base).resolve(), minor=MINOR, stdlib=sysconfig.get_path("stdlib")
     )
     configure = CONFIGURE.format(home=home, more=more, source=source)
-    sha256 = pack(archive, {"Python-3/configure": configure, "Python-3/Makefile.in": made})
+    sha256 = pack(
+        archive,
+        {"Python-3/configure": configure, "Python-3/Makefile.in": made, "Python-3/Include/patchlevel.h": VERSION},
+    )
     return f"file://{archive}", sha256
+
+
+def test_nobody_may_change_what_everybody_runs() -> None:
+    before = (0o755, 0o700, 0o600, 0o4755, 0o666, 0o777, 0o400)
+    assert [open_mode(mode) for mode in before] == [0o755, 0o755, 0o644, 0o755, 0o644, 0o755, 0o444]
 
 
 def steps(home: Path) -> list[str]:
@@ -134,23 +146,38 @@ def test_a_source_archive_is_built_once_for_all_apps_and_serves_them(world: Worl
     assert not output.exists()
 
 
-def recipe(home: Path, archive: Path) -> Recipe:
-    return Recipe(archive, False, home / "cache/work", home / "store/final", None, lambda _: None)
+def recipe(home: Path) -> Recipe:
+    nobody = Confinement(None, Allowance(8 * 1024**3, 512))
+    return Recipe(
+        home / "Python.tar.gz", False, None, home / "cache/work", home / "store/final", nobody, lambda _: None
+    )
 
 
 RESUMED = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
+from reconciler.host.confinement import Allowance, Confinement
 from reconciler.host.interpreter_building import Recipe, build
 home = Path({home!r})
 folder = home / "store/killed"
 folder.mkdir(parents=True)
-build(Recipe(home / "Python.tar.gz", False, home / "cache/work", home / "store/final", None, lambda _: None), folder)
+nobody = Confinement(None, Allowance(8 * 1024**3, 512))
+places = home / "Python.tar.gz", False, None, home / "cache/work", home / "store/final"
+build(Recipe(*places, nobody, lambda _: None), folder)
 """
 
 
-def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("torn", "done"),
+    [
+        (None, ["configure", "one.o", "two.o", "two.o"]),
+        ("Makefile", ["configure", "configure", "one.o", "one.o", "two.o", "two.o"]),
+    ],
+)
+def test_a_killed_build_goes_on_where_it_was_unless_what_it_wrote_is_torn(
+    tmp_path: Path, torn: str | None, done: list[str]
+) -> None:
     pack_source(tmp_path)
     hang = tmp_path / "hang"
     hang.write_text('#!/bin/sh\ntimeout 60 sh -c "while [ -e $0 ]; do sleep 0.05; done"\n')
@@ -164,23 +191,25 @@ def test_a_killed_build_goes_on_where_it_was(tmp_path: Path) -> None:
     process.kill()
     process.wait(10)
     hang.unlink()
+    if torn is not None:
+        (tmp_path / "cache/work/build" / torn).write_text("")
     folder = tmp_path / "store/again"
     folder.mkdir()
-    build(recipe(tmp_path, tmp_path / "Python.tar.gz"), folder)
-    assert sorted(steps(tmp_path)) == ["configure", "one.o", "two.o", "two.o"]
+    build(recipe(tmp_path), folder)
+    assert sorted(steps(tmp_path)) == done
     assert json.loads((folder / "interpreter.json").read_text())["version"] == platform.python_version()
 
 
 def lacking(home: Path) -> None:
     pack_source(home, 'echo "checking for stdlib extension module _ssl... missing"')
     (home / "made").mkdir()
-    build(recipe(home, home / "Python.tar.gz"), home / "made")
+    build(recipe(home), home / "made")
 
 
 def broken(home: Path) -> None:
     pack_source(home, 'echo "configure: error: no headers" >&2; exit 1')
     (home / "made").mkdir()
-    build(recipe(home, home / "Python.tar.gz"), home / "made")
+    build(recipe(home), home / "made")
 
 
 def another(home: Path) -> None:
@@ -202,6 +231,18 @@ def no_source(home: Path) -> None:
     unpack(home / "other.tar.gz", home / "unpacked")
 
 
+def not_cpython(home: Path) -> None:
+    pack(home / "Python.tar.gz", {"other-1/configure": "#!/bin/sh\n"})
+    (home / "made").mkdir()
+    build(recipe(home), home / "made")
+
+
+def another_version(home: Path) -> None:
+    pack_source(home)
+    (home / "made").mkdir()
+    build(replace(recipe(home), version="3.2"), home / "made")
+
+
 def leading_out(home: Path) -> None:
     pack(home / "out.tar.gz", {"Python-3/configure": "", "../../outside": "stolen"})
     unpack(home / "out.tar.gz", home / "unpacked" / "deep")
@@ -216,6 +257,12 @@ def leading_out(home: Path) -> None:
         (absent, HostError, "absent.tar.xz cannot be read: No such file or directory"),
         (no_archive, StageFailed, "cannot be unpacked"),
         (no_source, StageFailed, "has no folder with a configure script"),
+        (not_cpython, StageFailed, "is no source of CPython"),
+        (
+            another_version,
+            StageFailed,
+            "and build.python.version says 3.2",
+        ),
         (leading_out, StageFailed, "cannot be unpacked"),
     ],
 )
@@ -226,7 +273,7 @@ def test_what_cannot_be_built_is_said(
         attempt(tmp_path)
     assert says in str(caught.value)
     assert caught.value.hint
-    assert not (tmp_path / "cache/work").exists() or attempt is broken
+    assert not (tmp_path / "cache/work").exists()
     assert not (tmp_path / "archive").exists()
     assert not (tmp_path / "outside").exists()
     assert not (tmp_path / "unpacked").exists() or attempt is leading_out

@@ -1,7 +1,9 @@
 """CPython built from its source: configured, compiled, installed into an output of the store, tried out.
 
-It is built under an account of its own where there are accounts. What was compiled so far outlives a kill: the
-source is unpacked and compiled in a folder of the cache, and the next attempt goes on there.
+It is built under an account of its own where there are accounts, confined as an app's command is. What was compiled
+so far outlives a kill: the source is unpacked and compiled in a folder of the cache, and the next attempt goes on
+there. A kill, or a loss of power, may also leave half a file that looks finished, so that an attempt which goes on
+and fails begins anew.
 """
 
 from __future__ import annotations
@@ -15,11 +17,21 @@ from pathlib import Path
 
 from reconciler.host import reporting
 from reconciler.host.app_commands import PASSED_ON, SYSTEM_PATH
+from reconciler.host.confinement import Confinement, run_confined
+from reconciler.host.file_systems import disk_error
 from reconciler.host.files import remove_tree, temporary_sibling
+from reconciler.host.interpreters import HostInterpreter
 from reconciler.host.ownership import give
-from reconciler.host.processes import Account, run
-from reconciler.host.source_archives import unpack
-from reconciler.host.stored_interpreters import NEEDED, PREFIX, WISHED, describe, open_to_all, try_out
+from reconciler.host.source_archives import unpack, version_of
+from reconciler.host.stored_interpreters import (
+    NEEDED,
+    PREFIX,
+    WISHED,
+    check_version,
+    describe,
+    open_to_all,
+    try_out,
+)
 from reconciler.model.errors import CommandFailed, CommandTimedOut, StageFailed
 
 STEP_SECONDS = 7_200.0
@@ -35,13 +47,19 @@ _OBJECT = re.compile(r" -o (\S+\.(?:o|so))\b")
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to build: the ``archive``, optimized or not, in the folder ``work``; ``final`` is the output's place."""
+    """What to build: the ``archive``, optimized or not, in the folder ``work``; ``final`` is the output's place.
+
+    ``version`` is what the manifest says that it is, such as ``3.13``; ``None``: it does not say.
+
+    ``confinement`` is of the account that builds; it may write to ``work`` and to the output in the making.
+    """
 
     archive: Path
     optimize: bool
+    version: str | None
     work: Path
     final: Path
-    account: Account | None
+    confinement: Confinement
     say: Callable[[str], None]
 
     @property
@@ -58,25 +76,42 @@ class Recipe:
 def build(recipe: Recipe, folder: Path) -> None:
     """Build the interpreter, and put it into ``folder``, an output in the making.
 
-    Raises :class:`StageFailed` when the source, or what this host has to compile it, does not do.
+    Raises :class:`StageFailed` when the source, or what this host has to compile it, does not do, and
+    :class:`DiskError` when there was no room; what was compiled stays in that case.
     """
     _need_compiler()
+    goes_on = recipe.configured.exists()
+    try:
+        _build(recipe, folder)
+    except StageFailed as error:
+        if (full := disk_error(error, recipe.work)) is not None:
+            raise full from error
+        forget_work(recipe)
+        if not goes_on:
+            raise
+        recipe.say(f"begun anew, since it could not go on from where it was interrupted: {error}")
+        _build(recipe, folder)
+
+
+def _build(recipe: Recipe, folder: Path) -> None:
+    account = recipe.confinement.account
+    aside, prefix = folder / "aside", folder / PREFIX
+    for path in (aside, prefix):
+        remove_tree(path)
+    aside.mkdir()
+    give(aside, account)
     if not recipe.work.exists():
         _lay_out(recipe)
     if not recipe.configured.exists():
         _configure(recipe)
     jobs = str(os.cpu_count() or 1)
     _step(recipe, "compile", ("make", "-j", jobs), _compiled)
-    aside = folder / "aside"
-    aside.mkdir()
-    give(aside, recipe.account)
     _step(recipe, "install", ("make", "-j", jobs, "altinstall", f"DESTDIR={aside}"), lambda _: None)
-    open_to_all(aside, recipe.account)
-    prefix = folder / PREFIX
+    open_to_all(aside, account)
     (aside / str(recipe.final / PREFIX).lstrip("/")).rename(prefix)
     remove_tree(aside)
     _phase(recipe, "test")
-    interpreter, lacking = try_out(prefix, recipe.account, _environment(recipe))
+    interpreter, lacking = try_out(prefix, recipe.confinement, _environment(recipe))
     _check(recipe, lacking)
     describe(folder, interpreter)
 
@@ -105,10 +140,11 @@ def _lay_out(recipe: Recipe) -> None:
     try:
         aside.mkdir(mode=0o700)
         source = unpack(recipe.archive, aside / "unpacked")
+        check_version(HostInterpreter("cpython", version_of(source), source), recipe.version)
         source.rename(aside / "source")
         for name in ("build", "home"):
             (aside / name).mkdir()
-        give(aside, recipe.account)
+        give(aside, recipe.confinement.account)
         aside.rename(recipe.work)
     finally:
         if aside.exists():
@@ -159,8 +195,8 @@ def _step(recipe: Recipe, name: str, command: Sequence[str], shown: Callable[[st
     env = _environment(recipe)
     try:
         # what serves goes first
-        run(("nice", "-n", "10", *command), timeout=STEP_SECONDS, cwd=recipe.compiled, env=env,
-            account=recipe.account, what=f"{name} of Python", on_line=listen)  # fmt: skip
+        run_confined(("nice", "-n", "10", *command), recipe.confinement, timeout=STEP_SECONDS, cwd=recipe.compiled,
+                     env=env, what=f"{name} of Python", on_line=listen)  # fmt: skip
     except CommandTimedOut:
         raise
     except CommandFailed as error:

@@ -6,11 +6,12 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from reconciler.host.confinement import Confinement
 from reconciler.host.environments import uv_environment
 from reconciler.host.files import remove_tree, write_whole
 from reconciler.host.interpreters import uv_binary
 from reconciler.host.ownership import give
-from reconciler.host.processes import Account, run
+from reconciler.host.processes import run
 from reconciler.host.stored_interpreters import PREFIX, describe, open_to_all, try_out
 from reconciler.model.errors import CommandFailed, CommandTimedOut, Retry, StageFailed
 from reconciler.model.installer_output import unreachable_index
@@ -23,13 +24,14 @@ NAMES_ITS_PLACE = ("lib/python*/_sysconfigdata*.py", "lib/pkgconfig/*.pc", "lib/
 
 
 def install(
-    version: str, mirror: str, folder: Path, final: Path, account: Account | None, say: Callable[[str], None]
+    version: str, mirror: str, folder: Path, final: Path, confinement: Confinement, say: Callable[[str], None]
 ) -> None:
     """Install CPython ``version`` from ``mirror`` into ``folder``, an output in the making that becomes ``final``.
 
     uv believes no archive but those whose sha256 it knows. Raises :class:`StageFailed`, retried where the mirror did
     not answer.
     """
+    account = confinement.account
     aside = folder / "aside"
     for path in (aside, aside / "home"):
         path.mkdir()
@@ -51,7 +53,7 @@ def install(
     installed.rename(prefix)
     remove_tree(aside)
     _tell_its_place(prefix, str(installed), str(final / PREFIX))
-    interpreter, _ = try_out(prefix, account, _plain(env))
+    interpreter, _ = try_out(prefix, confinement, _plain(env))
     describe(folder, interpreter)
 
 

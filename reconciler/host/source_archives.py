@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 import os
+import re
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -22,6 +25,8 @@ UNPACKED_BYTES = 2 * 1024**3
 MEMBERS = 100_000
 BLOCK_BYTES = 1024**2
 REDIRECTS = 5
+EXAMPLE_HINT = "name an archive of CPython's source, such as Python-3.13.5.tar.xz"
+VERSION_FILE = "Include/patchlevel.h"
 SAID_EVERY_BYTES = 8 * BLOCK_BYTES
 
 
@@ -91,7 +96,7 @@ def _blocks(address: str) -> Iterator[bytes]:
             yield from answer.iter_raw(BLOCK_BYTES)
     except httpx.HTTPError as error:
         raise HostError(
-            f"{address} cannot be fetched: {error or type(error).__name__}",
+            f"{address} cannot be fetched: {re.sub(r'^.Errno -?[0-9]+. ', '', str(error)) or type(error).__name__}",
             hint="it is tried again by itself; check the network and the proxy variables of the agent",
         ) from error
 
@@ -118,20 +123,36 @@ def unpack(archive: Path, folder: Path) -> Path:
             # interpreters older than 3.11.4 have no filters: what matters is checked below
             opened.extraction_filter = getattr(tarfile, "data_filter", None)
             opened.extractall(folder, members=_bounded(opened))  # noqa: S202  every member is checked
-    except (tarfile.TarError, EOFError, ValueError) as error:
+    except (tarfile.TarError, EOFError, ValueError, OSError, lzma.LZMAError, zlib.error) as error:
         remove_tree(folder)
+        # what bz2 and gzip find wrong is no fault of the disk
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        reason = "it is none that tar knows, or a damaged one" if "could not be opened" in str(error) else error
         raise StageFailed(
-            f"the archive of build.python.source cannot be unpacked: {error}",
-            hint="name an archive of CPython's source, such as Python-3.13.5.tar.xz",
+            f"the archive of build.python.source cannot be unpacked: {reason}", hint=EXAMPLE_HINT
         ) from error
     found = [path.parent for path in folder.glob("*/configure")]
     if len(found) != 1:
         remove_tree(folder)
         raise StageFailed(
-            "the archive of build.python.source has no folder with a configure script",
-            hint="name an archive of CPython's source, such as Python-3.13.5.tar.xz",
+            "the archive of build.python.source has no folder with a configure script", hint=EXAMPLE_HINT
         )
     return found[0]
+
+
+def version_of(source: Path) -> str:
+    """Which Python an unpacked source is of, such as ``3.13.5``. Raises :class:`StageFailed` where it is of none."""
+    try:
+        found = re.search(r'^#define\s+PY_VERSION\s+"([^"]+)"', (source / VERSION_FILE).read_text("utf-8"), re.M)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        found = None
+    if found is None:
+        raise StageFailed(
+            f"the archive of build.python.source is no source of CPython: {VERSION_FILE} does not say its version",
+            hint=EXAMPLE_HINT,
+        )
+    return found[1].removesuffix("+")
 
 
 def _bounded(opened: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:

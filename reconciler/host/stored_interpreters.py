@@ -8,11 +8,12 @@ import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from reconciler.host.confinement import Confinement, run_confined
 from reconciler.host.files import write_whole
-from reconciler.host.interpreters import HostInterpreter
-from reconciler.host.ownership import seize
-from reconciler.host.processes import Account, run
-from reconciler.model.errors import HostError, StageFailed
+from reconciler.host.interpreters import HostInterpreter, matches
+from reconciler.host.ownership import SEIZED_MODES, seize
+from reconciler.host.processes import Account
+from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError, StageFailed
 
 PREFIX = "python"
 """The folder in an output that is the interpreter's prefix."""
@@ -46,8 +47,20 @@ def stored_interpreter(output: Path) -> HostInterpreter:
         ) from error
 
 
-def try_out(prefix: Path, account: Account | None, env: Mapping[str, str]) -> tuple[HostInterpreter, Sequence[str]]:
-    """Run the interpreter below ``prefix``; what it is, and which of the modules above it lacks."""
+def check_version(built: HostInterpreter, wanted: str | None) -> None:
+    """Refuse an interpreter from an archive that is another one than ``build.python.version`` says."""
+    if wanted is not None and not matches(built, wanted):
+        raise StageFailed(
+            f"the archive of build.python.source is Python {built.version}, and build.python.version says {wanted}",
+            hint="correct build.python.version, or take it out: the archive says which version it is",
+        )
+
+
+def try_out(prefix: Path, confinement: Confinement, env: Mapping[str, str]) -> tuple[HostInterpreter, Sequence[str]]:
+    """Run the interpreter below ``prefix``; what it is, and which of the modules above it lacks.
+
+    Raises :class:`StageFailed` when it is none, or does not run.
+    """
     found = sorted(path for path in (prefix / "bin").glob("python3.*") if path.name[8:].isdecimal())
     if not found:
         raise StageFailed(
@@ -55,8 +68,19 @@ def try_out(prefix: Path, account: Account | None, env: Mapping[str, str]) -> tu
             hint="name an archive of CPython's source in build.python.source",
         )
     command = (str(found[0]), "-I", "-c", _TRIAL, *NEEDED, *WISHED)
-    answer = run(command, timeout=TRIAL_SECONDS, env=env, account=account, what=found[0].name)
-    implementation, version, lacking = json.loads(answer.text)
+    try:
+        answer = run_confined(
+            command, confinement, timeout=TRIAL_SECONDS, cwd=prefix, env=env, what=f"the new {found[0].name}"
+        )
+        implementation, version, lacking = json.loads(answer.text)
+    except CommandTimedOut:
+        raise
+    except (CommandFailed, ValueError) as error:
+        raise StageFailed(
+            f"the Python that was made does not run: {error}",
+            hint="see the lines below; it was made for another host, or by a compiler that does not do",
+            tail=error.tail if isinstance(error, CommandFailed) else "",
+        ) from error
     return HostInterpreter(implementation, version, found[0]), lacking
 
 
@@ -65,6 +89,12 @@ def describe(output: Path, interpreter: HostInterpreter) -> None:
     executable = str(interpreter.executable.relative_to(output / PREFIX))
     known = {"implementation": interpreter.implementation, "version": interpreter.version, "executable": executable}
     write_whole(output / DESCRIPTION, json.dumps(known) + "\n")
+
+
+def open_mode(mode: int) -> int:
+    """The mode of a file that everybody may read, and run, as its owner may, and that nobody else may write."""
+    owner = mode & (stat.S_IRUSR | stat.S_IXUSR)
+    return mode & SEIZED_MODES | owner >> 3 | owner >> 6
 
 
 def open_to_all(tree: Path, account: Account | None) -> None:
@@ -77,7 +107,6 @@ def open_to_all(tree: Path, account: Account | None) -> None:
             status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
             os.chown(name, 0, 0, dir_fd=descriptor, follow_symlinks=False)
             if not stat.S_ISLNK(status.st_mode):
-                mode = stat.S_IMODE(status.st_mode)
-                os.chmod(name, mode | (mode & stat.S_IRWXU) >> 6, dir_fd=descriptor)
+                os.chmod(name, open_mode(status.st_mode), dir_fd=descriptor)
     os.chown(tree, 0, 0)
     tree.chmod(0o755)

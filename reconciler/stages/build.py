@@ -16,7 +16,7 @@ from reconciler.host.ownership import drop_special, give, protect, seize
 from reconciler.host.package_cache import drop_damaged
 from reconciler.host.processes import Account
 from reconciler.host.shared import drop_shared_links, place_shared_links
-from reconciler.host.stored_interpreters import stored_interpreter
+from reconciler.host.stored_interpreters import check_version, stored_interpreter
 from reconciler.model.errors import StageFailed
 from reconciler.model.manifest import Interpreter
 from reconciler.model.requirements import Closure, closure
@@ -142,10 +142,14 @@ def _python(facts: Facts) -> Mapping[str, str]:
 
 
 def _interpreter(facts: Facts) -> HostInterpreter:
-    if (made := facts.upstream.get(StageName.INTERPRETER)) is not None:
-        return stored_interpreter(facts.layout.output(StageName.INTERPRETER, made))
     python = facts.manifest.spec.build.python
     wanted = python.version if isinstance(python, Interpreter) else python
+    if (made := facts.upstream.get(StageName.INTERPRETER)) is not None:
+        stored = stored_interpreter(facts.layout.output(StageName.INTERPRETER, made))
+        if isinstance(python, Interpreter) and python.source is not None:
+            # the output is the archive's, whatever each app says that it is
+            check_version(stored, wanted)
+        return stored
     if facts.host.distribution_uwsgi is None:
         return facts.host.interpreters.find(wanted)
     # its plugin brings one version of Python, in which packages of any other would not load

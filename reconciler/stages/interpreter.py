@@ -89,23 +89,12 @@ def _build(work: Work, python: Interpreter, address: str, output: Path) -> None:
     work.say("fetch")
     fetch(address, sha256, archive, work.say)
     account = work.facts.host.tenants.builder(folder)
-    recipe = Recipe(archive, python.optimize, folder / output.name, output, account, work.say)
     with building(output, replace=work.replace) as made:
+        place = folder / output.name
+        confinement = work.facts.confine(account, folder, made)
+        recipe = Recipe(archive, python.optimize, python.version, place, output, confinement, work.say)
         build(recipe, made)
-        _check_version(work, made, python.version)
     forget_work(recipe)
-
-
-def _check_version(work: Work, made: Path, wanted: str | None) -> None:
-    from reconciler.host.interpreters import matches  # noqa: PLC0415
-    from reconciler.host.stored_interpreters import stored_interpreter  # noqa: PLC0415
-
-    interpreter = stored_interpreter(made)
-    if wanted is not None and not matches(interpreter, wanted):
-        raise StageFailed(
-            f"{work.facts.app} asks for Python {wanted}, and its source archive is {interpreter.version}",
-            hint="correct build.python.version, or take it out: the archive says which version it is",
-        )
 
 
 def _install(work: Work, version: str, output: Path) -> None:
@@ -114,7 +103,8 @@ def _install(work: Work, version: str, output: Path) -> None:
     host = work.facts.host
     account = host.tenants.builder(work.facts.layout.cache / "interpreters")
     with building(output, replace=work.replace) as made:
-        install(version, host.python_mirror or "", made, output, account, work.say)
+        confinement = work.facts.confine(account, made)
+        install(version, host.python_mirror or "", made, output, confinement, work.say)
 
 
 @contextmanager
