@@ -6,7 +6,6 @@ import contextlib
 import shutil
 import signal
 import socket
-import ssl
 import sys
 import tempfile
 import time
@@ -18,6 +17,7 @@ import httpx
 
 from reconciler.host.layout import Layout
 from reconciler.host.nginx import Nginx, find_nginx
+from reconciler.host.probing import PLAIN
 from reconciler.host.releases import lay_out_release, switch, write_vassal
 from reconciler.host.templates import default_template
 from reconciler.host.uwsgi import Emperor, find_uwsgi, render_environment, wait_until_ready
@@ -25,8 +25,6 @@ from reconciler.model.rendering import render
 
 TOKEN = "0123456789abcdef"
 ADDRESS = "127.0.0.1"
-PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-"""Never used for a connection; httpx would read all certificate authorities for each client without it."""
 
 APP = """
 import json, os, time

@@ -21,8 +21,9 @@ import pytest
 
 import canary
 import examples
-from command_line import PYTHONPATH
+from command_line import environment, reconciler, start
 from log_schema import faults_of
+from preloaded import Command
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import COLLECT_INTERVAL, JITTER_SHARE, REMIND_INTERVAL, shift, start_schedule
 from reconciler.agent.telling import Telling
@@ -54,17 +55,26 @@ class RunningAgent:
     """``reconciler run`` as a process of its own; ``lines`` are its log lines, read from a pipe."""
 
     def __init__(self, world: World, *before: str) -> None:
-        command = [*before, sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=world.home,
-                                        env=os.environ | {"PYTHONPATH": PYTHONPATH})  # fmt: skip
+        ours, theirs = os.pipe()
+        self._log = os.fdopen(ours, "rb")
+        arguments = ("-c", str(world.agent_file), "run")
+        with os.fdopen(theirs, "wb"), Path(os.devnull).open("r+b") as nothing:
+            self.process: Command | subprocess.Popen[bytes]
+            if before:
+                command = [*before, sys.executable, "-m", "reconciler", *arguments]
+                self.process = subprocess.Popen(
+                    command, stdout=nothing, stderr=theirs, cwd=world.home, env=environment()
+                )
+            else:
+                streams = (nothing.fileno(), nothing.fileno(), theirs)
+                self.process = start(*arguments, cwd=world.home, streams=streams)
         self.lines: list[bytes] = []
         self._reader = threading.Thread(target=self._read)
         self._reader.start()
 
     def _read(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
+        with self._log:
+            self.lines.extend(iter(self._log.readline, b""))
 
     def told_lines(self) -> list[dict[str, Any]]:
         """All log lines; every line must be a JSON object."""
@@ -98,7 +108,7 @@ class RunningAgent:
 
 @contextmanager
 def running(world: World, *before: str) -> Iterator[RunningAgent]:
-    """An agent that is ended with the block, if it still runs then; ``before`` are words before its command."""
+    """An agent that is ended with the block, if it still runs then; ``before`` are words before the command of a new process."""
     agent = RunningAgent(world, *before)
     try:
         yield agent
@@ -232,18 +242,15 @@ def test_a_repository_that_is_away_for_a_while_is_told_once_and_takes_nothing_do
 
 def test_a_log_on_a_full_disk_does_not_end_the_agent(world: World) -> None:
     world.add_app("blog", "first")
-    command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "run"]
     with Path("/dev/full").open("w") as full:
-        agent = subprocess.Popen(
-            command, stdout=full, stderr=full, env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)}
-        )
+        agent = start("-c", str(world.agent_file), "run", streams=(full.fileno(),) * 3)
     try:
         wait_for("nginx, which starts with the first release", lambda: listens(world.port))
         wait_for("the first release", serves(world, "first"))
         world.commit({"apps/blog/wsgi.py": wsgi_app("second")})
         wait_for("the second release", serves(world, "second"))
         assert agent.poll() is None
-        agent.terminate()
+        agent.send_signal(signal.SIGTERM)
         assert agent.wait(END_SECONDS) == 0
     finally:
         agent.kill()
@@ -273,20 +280,12 @@ def test_a_second_agent_says_who_holds_the_state_folder_and_ends(world: World) -
     with running(world) as agent:
         agent.wait_until_told("app_changed", app="blog")
         for command in ("run", "once"):
-            second = subprocess.run(
-                [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), command],
-                cwd=world.home,
-                env=os.environ | {"PYTHONPATH": str(examples.CHECKOUT)},
-                check=False,
-                capture_output=True,
-                text=True,
-                timeout=ANSWER_SECONDS,
-            )
-            assert second.returncode == 1
-            assert f"another reconciler (process {agent.process.pid}, since 2" in second.stderr
-            assert f") works on {world.root}" in second.stderr
-            assert "hint:" in second.stderr
-            assert "Traceback" not in second.stderr
+            second = reconciler("-c", str(world.agent_file), command, cwd=world.home)
+            assert second.status == 1
+            assert f"another reconciler (process {agent.process.pid}, since 2" in second.err
+            assert f") works on {world.root}" in second.err
+            assert "hint:" in second.err
+            assert "Traceback" not in second.err
         assert agent.process.poll() is None
 
 

@@ -5,29 +5,24 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from breaking import show, well_said
+from command_line import Ended, reconciler
 from reconciler.model.plan import Outcome
 from world import World, free_port, manifest, of, wsgi_app
 
-PASS_SECONDS = 60.0
 ONCE_ONLY = "test -e data/killed || { touch data/killed; kill -9 $PPID; }"
 """A command that kills the agent that runs it, the first time."""
 
 
-def once_in_a_process(world: World) -> subprocess.CompletedProcess[str]:
+def once_in_a_process(world: World) -> Ended:
     """``reconciler once``, as a process that can be killed."""
-    command = [sys.executable, "-m", "reconciler", "-c", str(world.agent_file), "once"]
-    root = Path(__file__).resolve().parent.parent
-    env = os.environ | {"PYTHONPATH": str(root)}
-    done = subprocess.run(command, env=env, check=False, capture_output=True, text=True, timeout=PASS_SECONDS)
-    print(done.stdout, done.stderr)
-    return done
+    ended = reconciler("-c", str(world.agent_file), "once")
+    print(ended.out, ended.err)
+    return ended
 
 
 def left_over(world: World) -> list[str]:
@@ -79,11 +74,11 @@ def test_moving_to_a_port_in_use_leaves_the_sites_where_they_are(world: World) -
 def test_an_agent_killed_around_the_switch_converges_with_the_next_pass(world: World, hook: str) -> None:
     spec = {"shared": ["data"], "hooks": {hook: [ONCE_ONLY]}}
     world.add_app("blog", "first", shared=["data"])
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     world.commit({"apps/blog/wsgi.py": wsgi_app("second"), "manifests/blog.yaml": manifest("blog", **spec)})
-    assert once_in_a_process(world).returncode == -signal.SIGKILL
+    assert once_in_a_process(world).status == -signal.SIGKILL
     assert world.text("blog.example.com") == ("first" if hook == "beforeSwitch" else "second")
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     assert world.text("blog.example.com") == "second"
     assert left_over(world) == []
     assert of(world.once(), "blog").outcome is Outcome.UNCHANGED
@@ -93,13 +88,13 @@ def test_an_agent_killed_around_the_switch_converges_with_the_next_pass(world: W
 def test_a_change_that_is_reverted_after_the_agent_was_killed_leaves_nothing(world: World, hook: str) -> None:
     spec = {"shared": ["data"], "hooks": {hook: [ONCE_ONLY]}}
     world.add_app("blog", "first", shared=["data"])
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     world.commit({"apps/blog/wsgi.py": wsgi_app("second"), "manifests/blog.yaml": manifest("blog", **spec)})
-    assert once_in_a_process(world).returncode == -signal.SIGKILL
+    assert once_in_a_process(world).status == -signal.SIGKILL
     world.commit(
         {"apps/blog/wsgi.py": wsgi_app("first"), "manifests/blog.yaml": manifest("blog", shared=["data"])}, "Revert"
     )
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     assert world.text("blog.example.com") == "first"
     assert left_over(world) == []
 
@@ -108,9 +103,9 @@ def test_a_change_that_is_reverted_after_the_agent_was_killed_leaves_nothing(wor
 def test_a_first_release_that_is_removed_after_the_agent_was_killed_leaves_nothing(world: World, hook: str) -> None:
     world.add_app("other", "hi")
     world.add_app("blog", "first", shared=["data"], hooks={hook: [ONCE_ONLY]})
-    assert once_in_a_process(world).returncode == -signal.SIGKILL
+    assert once_in_a_process(world).status == -signal.SIGKILL
     world.commit({"apps/blog/wsgi.py": None, "manifests/blog.yaml": None})
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     assert list((world.root / "vassals").glob("blog*")) == []
     assert world.get("/", "blog.example.com").status_code == 404
     assert left_over(world) == []
@@ -121,9 +116,9 @@ def test_an_agent_killed_in_a_build_leaves_nothing_half_made(world: World, tmp_p
     marker = tmp_path / "killed"
     command = f"test -e {marker} || {{ touch {marker}; kill -9 $PPID; }}"
     world.add_app("blog", "first", build={"commands": [command]})
-    assert once_in_a_process(world).returncode == -signal.SIGKILL
+    assert once_in_a_process(world).status == -signal.SIGKILL
     assert any(".tmp-" in name for name in left_over(world))
-    assert once_in_a_process(world).returncode == 0
+    assert once_in_a_process(world).status == 0
     assert world.text("blog.example.com") == "first"
     assert left_over(world) == []
 

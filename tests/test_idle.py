@@ -41,7 +41,8 @@ def processor_seconds(process: int) -> float:
 def test_an_idle_agent_is_small_and_quiet(world: World, record_property: Callable[[str, object], None]) -> None:
     world.configure(repository="{url: ./c, branch: main, interval: 1s}")
     world.add_app("blog", "here")
-    with running(world) as agent:
+    # a process that has imported what an agent needs, and no more
+    with running(world, "env") as agent:
         agent.wait_until_told("app_changed", app="blog")
         process = agent.process.pid
 

@@ -7,6 +7,7 @@ import socket
 import httpx
 import pytest
 
+from reconciler.host.probing import PLAIN
 from reconciler.model.plan import Outcome
 from tests.world import World, of
 
@@ -28,5 +29,5 @@ def test_an_app_without_a_name_is_served_on_an_ipv6_address(world: World) -> Non
     result = of(world.once(), "blog")
     assert result.error is None, result.error
     assert result.outcome is Outcome.CHANGED
-    with httpx.Client(trust_env=False, timeout=10) as client:
+    with httpx.Client(trust_env=False, timeout=10, verify=PLAIN) as client:
         assert client.get(f"http://[::1]:{world.port}/").text == "hello"

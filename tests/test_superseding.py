@@ -16,6 +16,7 @@ import pytest
 from reconciler.agent import queue as queue_module
 from reconciler.agent.queue import TriggerQueue
 from reconciler.host.interruption import Superseded, giving_way, left_behind_if_interrupted, to_the_end
+from reconciler.host.probing import PLAIN
 from reconciler.host.processes import run
 from test_agent import NEVER, running, serves, wait_for
 from world import World, manifest, wsgi_app
@@ -118,7 +119,7 @@ def test_a_commit_does_not_wait_for_the_drain_of_the_release_before_and_a_bad_on
 
 def suppressed(world: World, path: str) -> None:
     """A visitor who may be left waiting at the end of the test."""
-    with suppress(httpx.HTTPError), httpx.Client(trust_env=False, timeout=60) as client:
+    with suppress(httpx.HTTPError), httpx.Client(trust_env=False, timeout=60, verify=PLAIN) as client:
         client.get(f"http://127.0.0.1:{world.port}{path}", headers={"Host": "blog.example.com"})
 
 

@@ -23,6 +23,7 @@ from reconciler.engine.results import AppResult
 from reconciler.engine.turns import AT_MOST, AT_ONCE, SLOW_SECONDS, next_turns
 from reconciler.engine.work import FIRST_RETRY_SECONDS, Work
 from reconciler.host.interruption import stop_if_interrupted
+from reconciler.host.probing import PLAIN
 from reconciler.host.uwsgi_stats import worker_stats
 from reconciler.model.errors import HostError, JournalError, StageFailed
 from reconciler.model.plan import AppPlan, Change, Outcome
@@ -319,7 +320,7 @@ def test_the_fix_of_a_failed_app_does_not_wait_for_another_apps_build(world: Wor
 
 def long_request(world: World, path: str) -> str:
     """The answer to a request that takes long."""
-    with httpx.Client(trust_env=False, timeout=60) as client:
+    with httpx.Client(trust_env=False, timeout=60, verify=PLAIN) as client:
         address = f"http://127.0.0.1:{world.port}{path}"
         return client.get(address, headers={"Host": "blog.example.com"}).text
 

@@ -21,6 +21,7 @@ from reconciler.cli.wiring import Installation
 from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.host.locking import state_lock
+from reconciler.host.probing import PLAIN
 
 ANSWER_SECONDS = 10.0
 
@@ -139,7 +140,7 @@ class World:
 
     def get(self, path: str = "/", host: str = "", **headers: str) -> httpx.Response:
         """Ask nginx as a visitor would."""
-        with httpx.Client(trust_env=False, timeout=ANSWER_SECONDS) as client:
+        with httpx.Client(trust_env=False, timeout=ANSWER_SECONDS, verify=PLAIN) as client:
             return client.get(f"http://127.0.0.1:{self.port}{path}", headers={"Host": host or "localhost", **headers})
 
     def text(self, host: str, path: str = "/") -> str:

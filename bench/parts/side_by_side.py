@@ -18,7 +18,9 @@ from bench.others import AnsiblePull, Pyinfra
 from bench.reconciling import HOST, app_files, app_manifest, once
 from bench.rows import Row, bounded, faster, slower
 from bench.tools import environment_of_tools
+from reconciler.cli.wiring import Installation
 from reconciler.engine.engine import Engine
+from reconciler.host.locking import state_lock
 from world import World, new_world
 
 FLOOR_RUNS = 30
@@ -65,8 +67,6 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _first_deploy(contest)
         if quick:
             return
-        with contest.world.engine() as engine:
-            yield from _polls(contest, engine)
         yield from _nothing_to_do(contest)
         yield from _change(contest)
         yield from _site(contest)
@@ -102,29 +102,33 @@ def _first_deploy(contest: Contest) -> Iterator[Row]:
         yield faster("first deploy to live, `once`", found[COLD], name, found[name])
 
 
-def _polls(contest: Contest, engine: Engine) -> Iterator[Row]:
-    world = contest.world
-    engine.reconcile("bench")
-    floor: dict[str, Action] = {
-        WARM: lambda: _unchanged(engine, "poll"),
-        "floor": lambda: _quietly("git", "ls-remote", str(world.config)),
-    }
-    found = in_turn(floor, FLOOR_RUNS)
-    yield slower("poll with nothing new, warm agent", found[WARM], "`git ls-remote`", found["floor"], most=3)
-    pull = contest.ansible
-    found = contest.measure({WARM: lambda: _unchanged(engine, "poll"), ANSIBLE: lambda: pull.deploy("-o")})
-    yield faster("poll with nothing new, warm agent", found[WARM], "ansible-pull -o", found[ANSIBLE], least=None)
-    found = contest.measure(
-        contest.actions({WARM: lambda: _unchanged(engine, "bench")}, lambda tool: tool.deploy()), warm=1
-    )
+def _nothing_to_do(contest: Contest) -> Iterator[Row]:
+    """A warm engine and the command in the same rounds: each holds the state folder while it works."""
+    world, pull = contest.world, contest.ansible
+    installation = Installation.load(world.agent_file)
+    with installation.engine() as engine:
+
+        def warm(trigger: str) -> None:
+            with state_lock(installation.layout):
+                _unchanged(engine, trigger)
+
+        with state_lock(installation.layout):
+            engine.reconcile("bench")
+        floor: dict[str, Action] = {WARM: lambda: warm("poll"), "floor": lambda: _quietly(*_ls_remote(world))}
+        found = in_turn(floor, FLOOR_RUNS)
+        yield slower("poll with nothing new, warm agent", found[WARM], "`git ls-remote`", found["floor"], most=3)
+        found = contest.measure({WARM: lambda: warm("poll"), ANSIBLE: lambda: pull.deploy("-o")})
+        yield faster("poll with nothing new, warm agent", found[WARM], "ansible-pull -o", found[ANSIBLE], least=None)
+        ours: dict[str, Action] = {WARM: lambda: warm("bench"), COLD: lambda: once(world)}
+        found = contest.measure(contest.actions(ours, lambda tool: tool.deploy()), warm=1)
     for name, least in ((ANSIBLE, 100), (PYINFRA, 20)):
         yield faster("pass with nothing to do, warm agent", found[WARM], name, found[name], least)
-
-
-def _nothing_to_do(contest: Contest) -> Iterator[Row]:
-    found = contest.measure(contest.actions({COLD: lambda: once(contest.world)}, lambda tool: tool.deploy()))
     for name, least in ((ANSIBLE, 10), (PYINFRA, 1)):
         yield faster("`once` with nothing to do, cold", found[COLD], name, found[name], least)
+
+
+def _ls_remote(world: World) -> tuple[str, ...]:
+    return ("git", "ls-remote", str(world.config))
 
 
 def _change(contest: Contest) -> Iterator[Row]:
@@ -173,11 +177,10 @@ def _rollback(contest: Contest) -> Iterator[Row]:
     world, texts = contest.world, contest.texts()
 
     def there_and_back(folder: Path, path: str, live: Callable[[str], float]) -> float:
-        old, new = next(texts), next(texts)
-        for text in (old, new):
-            examples.write_and_commit(folder, {path: app_files("a", text)["a/wsgi.py"]}, text)
-            # the other tools end before the app has loaded its new code
-            live(text)
+        old, new = _committed(folder / path), next(texts)
+        examples.write_and_commit(folder, {path: app_files("a", new)["a/wsgi.py"]}, new)
+        # the other tools end before the app has loaded its new code
+        live(new)
         examples.revert(folder)
         return live(old)
 
@@ -204,6 +207,11 @@ def _rollback(contest: Contest) -> Iterator[Row]:
     for name in (ANSIBLE, PYINFRA):
         ours_as_often = warm[WARM][: len(others[name])]
         yield faster("rollback to live, warm agent", ours_as_often, name, others[name], least=None)
+
+
+def _committed(file: Path) -> str:
+    """The page that an app's source says."""
+    return next(line for line in file.read_text().splitlines() if "return" in line).split("'")[1]
 
 
 def _live(tool: AnsiblePull | Pyinfra, text: str) -> float:
