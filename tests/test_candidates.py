@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from typing import Any
+
 import pytest
 
 from command_line import reconciler
+from reconciler.engine import switching
 from reconciler.engine.results import AppResult
+from reconciler.host.uwsgi import Emperor, wait_until_ready
 from reconciler.model.plan import Outcome
 from reconciler.model.uwsgi_log import death_of_worker
 from world import World, manifest, of, wsgi_app
@@ -139,3 +144,22 @@ def test_a_release_that_fails_after_the_switch_is_told_by_one_line_per_stage(wor
     words = [line.split(" ")[1:3] for line in ended.err.splitlines() if line.startswith("blog ")]
     assert words == [["source:", "done"], ["build:", "done"], ["static:", "done"], ["nginx:", "done"],
                      ["vassal:", "failed"]]  # fmt: skip
+
+
+def test_what_is_ready_before_anybody_waits_for_it_is_not_started_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second start would come when it has traffic, and would fail where the disk is read-only by then."""
+
+    def late(emperor: Emperor, vassal: str, **how: Any) -> None:
+        deadline = time.monotonic() + 20
+        while (state := emperor.stats().vassals.get(vassal)) is None or not state.accepting:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        wait_until_ready(emperor, vassal, **how)
+
+    monkeypatch.setattr(switching, "wait_until_ready", late)
+    assert deploy(world, {"wsgi.py": wsgi_app("one")}).outcome is Outcome.CHANGED
+    assert deploy(world, {"wsgi.py": wsgi_app("one")}, nginx={"clientMaxBodySize": "2m"}).outcome is Outcome.CHANGED
+    assert "reload" not in (world.root / "logs" / "emperor.log").read_text()
+    assert (world.root / "logs" / "blog.log").read_text().count("Starting uWSGI") == 1

@@ -81,6 +81,7 @@ class Switch:
             with self._step("start"):
                 self.host.emperor.ensure_running()
                 self._keep_environment()
+                rewritten = self._is_known
                 write()
                 wait_until_ready(
                     self.host.emperor,
@@ -91,6 +92,7 @@ class Switch:
                     log_position=self.log_position,
                     release=self.app.release,
                     deadline=deadline,
+                    rewritten=rewritten,
                 )
             with self._step("probes"):
                 self._probe_candidate(deadline)
@@ -136,7 +138,13 @@ class Switch:
         """After a reboot the release may not run yet, and must not be blamed for that where only its site changes."""
         if not self.host.emperor.running():
             self.host.emperor.ensure_running()
-        self._wait_until_ready(self.app.release, self._in_time())
+        self._wait_until_ready(self.app.release, self._in_time(), rewritten=False)
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the Emperor has, or may come to have, the vassal with what its file is now."""
+        file = self.layout.vassals / f"{self.vassal}.ini"
+        return file.exists() or self.vassal in self.host.emperor.stats().vassals
 
     def retire_old(self) -> None:
         """Let the vassals of earlier releases finish their requests, then end them.
@@ -276,7 +284,7 @@ class Switch:
             while time.monotonic() < deadline:
                 # a start of the failed release may still be dying, and is no news of the one before it
                 with suppress(VerificationFailed):
-                    self._wait_until_ready(release_of(applied.digest), deadline)
+                    self._wait_until_ready(release_of(applied.digest), deadline, rewritten=True)
                     return
 
     def _runs_already(self, applied: AppliedStage) -> bool:
@@ -286,7 +294,7 @@ class Switch:
             return text == applied.files[f"{self.app.name}.ini"]
         return False
 
-    def _wait_until_ready(self, release: str, deadline: float) -> None:
+    def _wait_until_ready(self, release: str, deadline: float, *, rewritten: bool) -> None:
         log = self.layout.app_log(self.app.name)
         wait_until_ready(
             self.host.emperor,
@@ -297,6 +305,7 @@ class Switch:
             log_position=size_of(log),
             release=release,
             deadline=deadline,
+            rewritten=rewritten,
         )
 
     def _switch_back(self, *, site_was_installed: bool) -> None:

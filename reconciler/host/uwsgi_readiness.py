@@ -55,16 +55,18 @@ def wait_until_ready(
     log_position: int,
     release: str,
     deadline: float,
+    rewritten: bool = True,
 ) -> None:
     """Return when every worker of the vassal has loaded the app and its sockets are there.
 
     ``deadline`` is a :func:`time.monotonic` value; ``log_position`` is the size of the app's log before the start.
+    ``rewritten``: the Emperor may have started the vassal with what the file was before.
     Raises :class:`VerificationFailed` with the log since then: as soon as the vassal dies, else at the deadline.
     """
     emperor_log = emperor.log
     emperor_position = emperor_log.stat().st_size if emperor_log.exists() else 0
     failures_before = emperor.stats().failures.get(vassal, 0)
-    _make_noticed(emperor, vassal)
+    _make_noticed(emperor, vassal, rewritten=rewritten)
     missing = "the Emperor has not started it"
     unheard_since: float | None = None
     while True:
@@ -152,9 +154,14 @@ def drain(stats: Path, deadline: float) -> bool:
         time.sleep(DRAIN_POLL_SECONDS)
 
 
-def _make_noticed(emperor: Emperor, vassal: str) -> None:
-    """Let the Emperor see the file now, even one that was written twice within one second."""
+def _make_noticed(emperor: Emperor, vassal: str, *, rewritten: bool) -> None:
+    """Let the Emperor see the file now, even one that was written twice within one second.
+
+    A vassal that is new is not reloaded, however soon it is there: the reload would come late, when it has traffic.
+    """
     known = emperor.wake().vassals.get(vassal)
+    if not rewritten:
+        return
     try:
         written = (emperor.layout.vassals / f"{vassal}{VASSAL_SUFFIX}").stat().st_mtime
     except OSError:
