@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -176,3 +177,16 @@ def test_limits_hold(tmp_path: Path) -> None:
             timeout=10,
             limits=Limits(file_bytes=1000),
         )
+
+
+def test_a_group_is_ended_while_its_number_is_still_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was reaped has given its number away, and the group of another one would be killed."""
+    states = []
+
+    def killpg(group: int, number: int) -> None:
+        states.append(Path(f"/proc/{group}/stat").read_text().rpartition(")")[2].split()[0])
+
+    monkeypatch.setattr(os, "killpg", killpg)
+    for command in ("echo done", "setsid sleep 2 & echo done"):
+        assert run(["/bin/sh", "-c", command], timeout=20).text == "done\n"
+    assert states == ["Z", "Z"]

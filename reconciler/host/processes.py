@@ -108,10 +108,12 @@ def run(
         except BaseException:
             end_group(process.pid)
             raise
+        _has_ended(process, wait=True)
+        # whatever the program left behind in its group must not outlive it; before the program is reaped, because its
+        # number may be another one's from then on
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         status = process.wait()
-    # whatever the program left behind in its group must not outlive it
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
     seconds = time.monotonic() - started
     # what it reads and its environment may be secret; what stands in the list of processes is not
     reporting.debug("command_ran", command=_shown(arguments), status=status, seconds=round(seconds, 3))
@@ -257,12 +259,17 @@ def _collect(
                 tail = (tail + chunk)[-TAIL_BYTES:]
                 for listener in listeners:
                     listener(chunk)
-            if selector.get_map() and process.poll() is not None:
+            if selector.get_map() and _has_ended(process):
                 # a grandchild still holds the pipe; the program itself has ended
                 ended = time.monotonic() if ended is None else ended
                 if time.monotonic() - ended > LEFT_BEHIND_SECONDS or not _readable(selector):
                     break
     return bytes(stdout), _text(tail)
+
+
+def _has_ended(process: subprocess.Popen[bytes], *, wait: bool = False) -> bool:
+    """Whether a program has ended; it keeps its number until somebody asks how."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)) is not None
 
 
 def _by_line(on_line: Callable[[str], None]) -> Callable[[bytes], None]:
