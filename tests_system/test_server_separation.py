@@ -16,10 +16,13 @@ from story import CONFIG, GIT_USER, Developer, Operator
 from visiting import ask, wait_for_page
 
 AGENT_FILE = "/etc/reconciler/agent.yaml"
-NOSY_HOST, SHY_HOST = "nosy.example.com", "shy.example.com"
+NOSY_HOST, SHY_HOST, KILLED_HOST = "nosy.example.com", "shy.example.com", "killed.example.com"
 SECRET = "neither-shown-nor-read"
+SECRET_OF_SHY = "  secrets: {PASSWORD: secrets/shy.yaml#password}\n"
 LIMITS = "limits: {build: 9s, memory: 256m, processes: 64}\n"
 READ_SECONDS = 20.0
+KILLED_SECONDS = 5.0
+"""Sooner than the limit of a build: what ends then ends with the agent."""
 
 MANIFEST = """apiVersion: reconciler/v1
 kind: App
@@ -93,7 +96,7 @@ def limited(container: Container, developer: Developer, operator: Operator) -> N
     assert encrypted.status == 0, str(encrypted)
     text = container.path("/srv/plain/secrets/shy.yaml").read_text()
     assert SECRET not in text
-    shy = MANIFEST.format(name="shy", more="  secrets: {PASSWORD: secrets/shy.yaml#password}\n")
+    shy = MANIFEST.format(name="shy", more=SECRET_OF_SHY)
     files = {"secrets/shy.yaml": text, "apps/shy/wsgi.py": SHY, "manifests/shy.yaml": shy}
     files |= {"apps/nosy/wsgi.py": NOSY, "manifests/nosy.yaml": MANIFEST.format(name="nosy", more="")}
     for name, command in COMMANDS.items():
@@ -130,6 +133,30 @@ def test_a_command_is_stopped_by_a_limit_that_its_error_names(operator: Operator
 def test_nothing_that_a_command_started_is_left(container: Container) -> None:
     assert container.run("pgrep", "--full", "sleep 424[0-9]").out == ""
     assert container.must("systemctl", "list-units", "--all", "--no-legend", "reconciler-command-*") == ""
+
+
+def test_a_command_does_not_outlive_an_agent_that_is_killed(
+    container: Container, developer: Developer, operator: Operator
+) -> None:
+    hanging = "  build: {commands: ['setsid sleep 4245 & sleep 4245']}\n"
+    files = {"apps/killed/wsgi.py": SHY, "manifests/killed.yaml": MANIFEST.format(name="killed", more=hanging)}
+    developer.commit(CONFIG, files)
+
+    def processes() -> list[str]:
+        return container.run("pgrep", "--full", "^sleep 4245").out.split()
+
+    wait_for("both of them", lambda: len(processes()) == 2, READ_SECONDS)
+    begun = processes()
+    container.must("kill", "-KILL", operator.agent("MainPID"))
+    wait_for("their end", lambda: not {*begun} & {*processes()}, KILLED_SECONDS)
+    more = f"  static: [{{source: static, url: /static/}}]\n{SECRET_OF_SHY}"
+    corrected = MANIFEST.format(name="killed", more=more)
+    developer.commit(CONFIG, {"manifests/killed.yaml": corrected, "apps/killed/static/a.css": "a { color: red }\n"})
+    # what the next agent has begun again gives way to the correction
+    wait_for_page(container, KILLED_HOST, f"a password of {len(SECRET)} characters")
+    # the minifier is confined as well
+    assert ask(container, KILLED_HOST, "/static/a.css").text == "a{color:red}"
+    assert processes() == []
 
 
 def test_an_app_is_confined(container: Container) -> None:

@@ -25,7 +25,7 @@ def stage_shortage(
     """The error of a stage, whose half-made output is gone again: so much is free now, and was not enough."""
     found = file_system_of(Path(error.mount))
     parts = [f"the {stage} stage could not write: {sentence_of(found, error.lack)}"]
-    if error.lack is not Lack.WRITABLE:
+    if error.lack not in (Lack.WRITABLE, Lack.HEALTH):
         parts += _missing(error, found, stage, app, applied, host)
     return DiskError(
         ", ".join(parts), hint=hint_of(found.mount, error.lack), mount=found.mount, lack=error.lack, tail=error.tail

@@ -21,14 +21,20 @@ MOUNTS = Path("/proc/self/mountinfo")
 EXHAUSTED_BYTES = 64 * 1024
 """Of which free space on a program that failed without a reason is taken to have failed for the lack of it."""
 EXHAUSTED_INODES = 4
+ONE_WRITE_BYTES = 16 * 1024 * 1024
+"""The same for one that could not write a file: a file system may refuse a write as a whole that does not fit."""
 BLOCK_BYTES = 512
 """The unit of ``st_blocks``."""
 TAIL_CHARACTERS = 2_000
+
+STOPPED = "emergency_ro"
+"""How newer kernels say that they write to a file system no more, after an error; older ones say ``ro``."""
 
 _LACKS = {
     errno.ENOSPC: Lack.SPACE,
     errno.EDQUOT: Lack.QUOTA,
     errno.EROFS: Lack.WRITABLE,
+    errno.EIO: Lack.HEALTH,
 }
 # as the C library says it, and as programs in Rust number it; what a server says of its own disk is no news of ours
 _SAID = (
@@ -39,6 +45,8 @@ _SAID = (
         Lack.WRITABLE,
     ),
 )
+# git says no more when the kernel refuses what it writes; the name is of the app's choosing
+_UNWRITTEN = re.compile(r"^error: unable to write file ", re.MULTILINE)
 _PATH = re.compile(r"(?<![\w/.:-])/[^\s'\"`:,;()]+")
 
 
@@ -72,13 +80,14 @@ def file_system_of(path: Path) -> FileSystem:
     """The file system that holds ``path``, or would: of a path that is not there, the nearest folder that is."""
     place = _nearest(path)
     status = os.statvfs(place)
+    mount, options = _mount_of(place)
     return FileSystem(
-        _mount_of(place),
+        mount,
         status.f_bavail * status.f_frsize,
         status.f_blocks * status.f_frsize,
         status.f_favail,
         status.f_files,
-        bool(status.f_flag & os.ST_RDONLY),
+        bool(status.f_flag & os.ST_RDONLY) or STOPPED in options,
     )
 
 
@@ -100,10 +109,19 @@ def disk_error(error: BaseException, *places: Path) -> DiskError | None:
         return _error(lack, _culprit(lack, candidates), said)
     if not isinstance(error, (StageFailed, CommandFailed)) or isinstance(error, (OutOfTime, Aborted)):
         return None
-    for place in candidates:
-        found = file_system_of(place)
+    for found in map(file_system_of, candidates):
         if found.lack is not None:
             return _error(found.lack, found, said)
+    return _unwritten(said, places)
+
+
+def _unwritten(said: str, places: Iterable[Path]) -> DiskError | None:
+    """The error of a program that could not write, and does not say why."""
+    if not _UNWRITTEN.search(said):
+        return None
+    for place in places:
+        found = file_system_of(place)
+        return _error(Lack.SPACE if found.free < ONE_WRITE_BYTES else Lack.HEALTH, found, said)
     return None
 
 
@@ -135,6 +153,8 @@ def sentence_of(found: FileSystem, lack: Lack) -> str:
             return f"this account's quota of the file system {found.mount} is used up: {free}"
         case Lack.SPACE:
             return f"the file system {found.mount} is full: {free}"
+        case Lack.HEALTH:
+            return f"the file system {found.mount} does not take what is written to it, although {free}"
 
 
 def hint_of(mount: Path, lack: Lack) -> str:
@@ -142,8 +162,8 @@ def hint_of(mount: Path, lack: Lack) -> str:
     match lack:
         case Lack.WRITABLE:
             return (
-                f"`dmesg` may say why; when the cause is gone, `mount -o remount,rw {mount}` makes it writable, and "
-                "it is tried again by itself"
+                f"`dmesg` may say why; when the cause is gone, `mount -o remount,rw {mount}` makes it writable, or "
+                "after an error of the disk `fsck` while it is not mounted; then it is tried again by itself"
             )
         case Lack.INODES:
             return (
@@ -157,6 +177,8 @@ def hint_of(mount: Path, lack: Lack) -> str:
                 f"make room there (`du -xhd1 {mount} | sort -h` shows what takes it) or enlarge it; "
                 "it is tried again by itself"
             )
+        case Lack.HEALTH:
+            return "`dmesg` may say why, or `quota`; it is tried again by itself"
 
 
 def _error(lack: Lack, found: FileSystem, said: str) -> DiskError:
@@ -174,6 +196,8 @@ def _culprit(lack: Lack, places: Iterable[Path]) -> FileSystem:
     known = list({found.mount: found for found in map(file_system_of, places)}.values())
     if lack is Lack.WRITABLE:
         return next((found for found in known if found.read_only), known[0])
+    if lack is Lack.HEALTH:
+        return known[0]
     lacking = [found for found in known if found.lack is not None and not found.read_only]
     return lacking[0] if lacking else min(known, key=lambda found: found.free)
 
@@ -197,16 +221,20 @@ def _nearest(path: Path) -> Path:
     return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
 
 
-def _mount_of(place: Path) -> Path:
-    """Where the file system is mounted that holds a folder; bind mounts count, which device numbers do not show."""
+def _mount_of(place: Path) -> tuple[Path, frozenset[str]]:
+    """Where the file system is mounted that holds a folder, and its options.
+
+    Bind mounts count, which device numbers do not show.
+    """
     real = os.path.realpath(place)
-    best = "/"
+    best, options = "/", ""
     try:
         lines = MOUNTS.read_text("utf-8", "surrogateescape").splitlines()
     except OSError:
-        return Path(best)
+        lines = []
     for line in lines:
-        mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        fields = line.split(" ")
+        mount = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), fields[4])
         if (real == mount or real.startswith(mount.rstrip("/") + "/")) and len(mount) >= len(best):
-            best = mount
-    return Path(best)
+            best, options = mount, fields[-1]
+    return Path(best), frozenset(options.split(","))

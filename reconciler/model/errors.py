@@ -206,6 +206,7 @@ class Lack(StrEnum):
     INODES = "inodes"
     QUOTA = "quota"
     WRITABLE = "writable"
+    HEALTH = "health"
 
 
 class DiskError(HostError):

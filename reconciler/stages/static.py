@@ -62,7 +62,8 @@ class StaticStage(StoredStage):
             for number, folder in enumerate(folders):
                 destination = output / str(number)
                 destination.mkdir()
-                report = process(tree / folder.source, destination, folder, inside=tree, account=account)
+                confinement = facts.confine(account, destination)
+                report = process(tree / folder.source, destination, folder, inside=tree, confinement=confinement)
                 work.say(f"{folder.url}: {report.files} files, {report.bytes_in} -> {report.bytes_out} bytes")
 
 

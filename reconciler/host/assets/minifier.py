@@ -4,7 +4,7 @@ Own process, because neither library may share one with the agent: lightningcss 
 with 100,000 open braces and takes the process with it, and minify brings the Go runtime, its threads and its signal
 handlers. It imports nothing of the package, so that it can be started by its path.
 
-Arguments: the folder. Standard input: names relative to it, each ended by a NUL byte. Standard output: JSON lines,
+Arguments: the folder, and a file with names relative to it, each ended by a NUL byte. Standard output: JSON lines,
 ``{"at": N}`` before file N is read, and ``{"at": N, "line": L, "problem": "..."}`` (L from 1, 0: unknown) after one
 that cannot be parsed.
 """
@@ -15,6 +15,7 @@ import json
 import os
 import re
 import sys
+from pathlib import Path
 
 CSS = "text/css"
 JAVASCRIPT = "application/javascript"
@@ -139,9 +140,10 @@ def _minify_file(path: str) -> None:
 
 
 def main() -> None:
-    """Minify the files that standard input names."""
+    """Minify the files that are named."""
     folder = os.fsencode(sys.argv[1])
-    for number, name in enumerate(sys.stdin.buffer.read().split(b"\0")[:-1]):
+    names = Path(sys.argv[2]).read_bytes().split(b"\0")[:-1]
+    for number, name in enumerate(names):
         print(json.dumps({"at": number}), flush=True)  # noqa: T201
         try:
             _minify_file(os.fsdecode(folder + b"/" + name))

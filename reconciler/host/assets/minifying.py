@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from reconciler.host import processes
+from reconciler.host.app_commands import SYSTEM_PATH
 from reconciler.host.assets import minifier
+from reconciler.host.confinement import Confinement, run_confined
 from reconciler.host.ownership import give, seize
 from reconciler.model.errors import CommandFailed, CommandTimedOut, StageFailed
 
@@ -21,6 +23,8 @@ MINIFY_SECONDS = 300.0
 WORKERS = 2
 BYTES_WORTH_A_WORKER = 256 * 1024
 
+_ENVIRONMENT = {"PATH": SYSTEM_PATH, "LANG": "C.UTF-8"}
+"""All that the minifiers get of the agent's variables, among which may be secrets."""
 _HINT = "correct the file, give it a name with .min. to have it left alone, or set minify: false"
 
 
@@ -34,11 +38,11 @@ class _Problem:
         return f"{self.name}:{self.line}: {self.what}" if self.line else f"{self.name}: {self.what}"
 
 
-def minify(folder: Path, sizes: Mapping[str, int], *, label: str, account: processes.Account | None = None) -> None:
+def minify(folder: Path, sizes: Mapping[str, int], *, label: str, confinement: Confinement) -> None:
     """Minify those of the files (sizes in bytes by name) that can be; one that would grow keeps its bytes.
 
-    With ``account`` it reads and writes as that account, because it takes apart what a stranger wrote.
-    Raises :class:`StageFailed` with file and line of the first syntax error; its ``tail`` lists all.
+    It is confined as a command of the app is, because it takes apart what a stranger wrote, and may write to
+    ``folder``. Raises :class:`StageFailed` with file and line of the first syntax error; its ``tail`` lists all.
     """
     names = sorted(
         (name for name, size in sizes.items() if _can_be(name, size)), key=lambda name: (-sizes[name], name)
@@ -48,12 +52,20 @@ def minify(folder: Path, sizes: Mapping[str, int], *, label: str, account: proce
     wanted = 1 + sum(sizes[name] for name in names) // BYTES_WORTH_A_WORKER
     workers = min(WORKERS, os.cpu_count() or 1, wanted)
     shares = [names[number::workers] for number in range(workers)]
-    give(folder, account)
+    # the names lie in the folder, where the account can read them
+    lists = [_listed(folder, share) for share in shares]
+
+    def work(number: int) -> list[_Problem]:
+        return _run(folder, lists[number], shares[number], label, confinement)
+
+    give(folder, confinement.account)
     try:
         with ThreadPoolExecutor(workers) as pool:
-            found = list(pool.map(lambda share: _run(folder, share, label, account), shares))
+            found = list(pool.map(work, range(workers)))
     finally:
-        seize(folder, account)
+        seize(folder, confinement.account)
+        for file in lists:
+            file.unlink(missing_ok=True)
     problems = sorted(problem for share in found for problem in share)
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
@@ -67,15 +79,23 @@ def _can_be(name: str, size: int) -> bool:
     return path.suffix.lower() in minifier.MEDIA_TYPES and ".min" not in path.suffixes[:-1] and size <= MINIFY_BYTES
 
 
-def _run(folder: Path, names: Sequence[str], label: str, account: processes.Account | None) -> list[_Problem]:
+def _listed(folder: Path, names: Sequence[str]) -> Path:
+    descriptor, path = tempfile.mkstemp(prefix=".tmp-", dir=folder)
+    with os.fdopen(descriptor, "wb") as file:
+        file.writelines(os.fsencode(name) + b"\0" for name in names)
+    return Path(path)
+
+
+def _run(folder: Path, listed: Path, names: Sequence[str], label: str, confinement: Confinement) -> list[_Problem]:
     lines: list[str] = []
     try:
-        result = processes.run(
+        result = run_confined(
             # -P: the folder of the program must not shadow any module
-            [sys.executable, "-P", minifier.__file__, os.fspath(folder)],
+            [sys.executable, "-P", minifier.__file__, os.fspath(folder), os.fspath(listed)],
+            confinement,
             timeout=MINIFY_SECONDS,
-            stdin=b"".join(os.fsencode(name) + b"\0" for name in names),
-            account=account,
+            cwd=folder,
+            env=_ENVIRONMENT,
             what="the minifier",
             on_line=lines.append,
         )

@@ -16,7 +16,8 @@ from reconciler.host.assets.collecting import collect
 from reconciler.host.assets.fingerprinting import fingerprint
 from reconciler.host.assets.minifying import minify
 from reconciler.host.assets.precompressing import compressed_twins, precompress
-from reconciler.host.processes import Account
+from reconciler.host.confinement import Allowance, Confinement
+from reconciler.model.configuration import Limits
 from reconciler.model.errors import HostError, StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
 
@@ -53,14 +54,14 @@ def process(
     settings: StaticFolder,
     *,
     inside: Path | None = None,
-    account: Account | None = None,
+    confinement: Confinement | None = None,
 ) -> AssetReport:
     """Fill ``destination`` (there, and empty) from ``source`` as ``settings`` ask.
 
     ``inside`` is the folder that ``source`` must lie in once its links are followed (default: its parent). Minifiers
-    run as ``account``. Equal input gives equal names and bytes. The files' time is the moment of processing: nginx
-    derives an ETag from size and time alone, so a stylesheet that only swaps one digest for another must not keep an
-    old time.
+    run as ``confinement`` says (default: as this process). Equal input gives equal names and bytes. The files' time
+    is the moment of processing: nginx derives an ETag from size and time alone, so a stylesheet that only swaps one
+    digest for another must not keep an old time.
 
     Raises :class:`StageFailed` for what only a change of the app can mend, :class:`HostError` for a full disk and the
     like; ``destination`` is then incomplete.
@@ -68,7 +69,8 @@ def process(
     with _faults_named(settings.source):
         sizes = collect(source, destination, inside or source.parent, label=settings.source)
         if settings.minify:
-            minify(destination, sizes, label=settings.source, account=account)
+            own = confinement or Confinement(None, Allowance.of(Limits()))
+            minify(destination, sizes, label=settings.source, confinement=own)
         bundles = bundle(destination, settings.bundles, sizes.keys(), label=settings.source)
         names = sorted(sizes.keys() | set(bundles))
         twins = compressed_twins(names, settings.precompress)
