@@ -108,7 +108,7 @@ class RunningAgent:
 
 @contextmanager
 def running(world: World, *before: str) -> Iterator[RunningAgent]:
-    """An agent that is ended with the block, if it still runs then; ``before`` are words before the command of a new process."""
+    """An agent that is ended with the block, if it still runs then; ``before`` are words before its command."""
     agent = RunningAgent(world, *before)
     try:
         yield agent
