@@ -22,7 +22,7 @@ from reconciler.host.file_systems import disk_error
 from reconciler.host.files import remove_tree, temporary_sibling
 from reconciler.host.interpreters import HostInterpreter
 from reconciler.host.ownership import give
-from reconciler.host.source_archives import unpack, version_of
+from reconciler.host.source_archives import EXAMPLE_HINT, unpack, version_of
 from reconciler.host.stored_interpreters import (
     NEEDED,
     PREFIX,
@@ -108,7 +108,13 @@ def _build(recipe: Recipe, folder: Path) -> None:
     _step(recipe, "compile", ("make", "-j", jobs), _compiled)
     _step(recipe, "install", ("make", "-j", jobs, "altinstall", f"DESTDIR={aside}"), lambda _: None)
     open_to_all(aside, account)
-    (aside / str(recipe.final / PREFIX).lstrip("/")).rename(prefix)
+    installed = aside / str(recipe.final / PREFIX).lstrip("/")
+    # a link on the way would lead to a tree that was not taken back
+    if not installed.is_dir() or installed.resolve() != aside.resolve() / installed.relative_to(aside):
+        raise StageFailed(
+            "Python cannot be built from source: make altinstall has installed nothing", hint=EXAMPLE_HINT
+        )
+    installed.rename(prefix)
     remove_tree(aside)
     _phase(recipe, "test")
     interpreter, lacking = try_out(prefix, recipe.confinement, _environment(recipe))
@@ -123,10 +129,12 @@ def forget_work(recipe: Recipe) -> None:
 
 
 def _need_compiler() -> None:
-    if shutil.which("make", path=SYSTEM_PATH) and any(shutil.which(name, path=SYSTEM_PATH) for name in ("cc", "gcc")):
+    lacking = [] if any(shutil.which(name, path=SYSTEM_PATH) for name in ("cc", "gcc")) else ["C compiler"]
+    lacking += [] if shutil.which("make", path=SYSTEM_PATH) else ["make"]
+    if not lacking:
         return
     raise StageFailed(
-        "Python cannot be built from source: this host has no C compiler and no make",
+        f"Python cannot be built from source: this host has no {' and no '.join(lacking)}",
         hint=f"add {BUILD_ESSENTIAL}, {', '.join((*NEEDED.values(), *WISHED.values()))} to build.systemPackages",
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from reconciler.model.installer_output import unreachable_index
 INSTALL_SECONDS = 900.0
 LIST = "UV_PYTHON_DOWNLOADS_JSON_URL"
 """Names uv's list of builds with their checksums, for a mirror that has builds of its own."""
+_CAUSE = re.compile(r"^\s*[Cc]aus(?:e|ed by): (.*?)(?: \(os error \d+\))?$", re.MULTILINE)
 NAMES_ITS_PLACE = ("lib/python*/_sysconfigdata*.py", "lib/pkgconfig/*.pc", "lib/python*/config-*/Makefile")
 """Text files of an interpreter in which uv writes where it lies."""
 
@@ -77,11 +79,17 @@ def _failure(version: str, mirror: str, error: CommandFailed) -> StageFailed:
             hint="set build.python to a version that `uv python list --only-downloads` shows",
             tail=error.tail,
         )
-    failure = StageFailed(
-        f"Python {version} cannot be installed from {mirror}: {error}",
+    if unreachable_index(error.tail) is not None:
+        failure = StageFailed(
+            f"Python {version} cannot be installed: the mirror {mirror} did not answer",
+            hint="it is tried again by itself; check python.mirror in agent.yaml and the agent's proxy variables",
+            tail=error.tail,
+        )
+        failure.retry = Retry.NEXT_PASS
+        return failure
+    causes = _CAUSE.findall(error.tail)
+    return StageFailed(
+        f"Python {version} cannot be installed from {mirror}: {causes[-1] if causes else error}",
         hint="check that the mirror (python.mirror in agent.yaml) has the file that the lines below name",
         tail=error.tail,
     )
-    if unreachable_index(error.tail) is not None:
-        failure.retry = Retry.NEXT_PASS
-    return failure
