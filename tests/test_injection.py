@@ -209,6 +209,26 @@ def test_ordinary_options_are_not_refused(option: str) -> None:
     assert refusal(option) is None
 
 
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        ("/media/=media", True),
+        (["/media/=media", "/b/=data/b"], True),
+        ("/media/=media/../x", False),
+        ("/media/=/etc", False),
+        ("/media/=mediator", False),
+        ("/=media", False),
+        ("/media=media", False),
+        (["/media/=media", "/x/=x"], False),
+        ([], False),
+    ],
+)
+def test_uwsgi_may_serve_what_an_app_shares_and_nothing_else(value: object, valid: bool) -> None:
+    text = manifest("blog", shared=["media", "data"], uwsgi={"options": {"static-map": value}})
+    fields = [problem.field for problem in read_manifests({"a.yaml": text.encode()}).problems]
+    assert (fields == []) == valid, fields
+
+
 def test_agent_yaml_allows_what_is_refused_by_default_and_nothing_that_the_reconciler_sets(tmp_path: Path) -> None:
     text = manifest("blog", uwsgi={"options": {"cron2": "hour=1 true", "socket": "x"}}).encode()
     problems = read_manifests({"a.yaml": text}, allowed_options=["cron2", "socket"]).problems

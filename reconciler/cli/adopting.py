@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +44,21 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Adoption:
-    """What was made of it: the texts of the files to write, by their paths, and all that is not in them."""
+    """What was made of it: the texts of the files to write, by their paths, and all that is not in them.
+
+    ``moves`` are folders of the old host and where the new one keeps them, below its state folder.
+    """
 
     app: str
     files: dict[str, str]
     left: tuple[LeftOut, ...]
+    moves: tuple[tuple[str, str], ...] = ()
 
     def as_json(self) -> dict[str, object]:
         """The object that ``adopt --json`` prints."""
         left = [{"file": one.file, "line": one.line, "what": one.what, "why": one.why} for one in self.left]
-        return {"app": self.app, "files": self.files, "left": left}
+        moves = [{"from": old, "to": new} for old, new in self.moves]
+        return {"app": self.app, "files": self.files, "left": left, "moves": moves}
 
 
 def adopt(request: Request) -> Adoption:
@@ -82,14 +88,28 @@ def adopt(request: Request) -> Adoption:
     return _checked(draft, request)
 
 
-def write(adoption: Adoption, folder: Path) -> None:
-    """Write the files below ``folder``; :class:`UsageError` before anything is written when one is there already."""
-    for name in adoption.files:
-        if (folder / name).exists() or (folder / name).is_symlink():
-            raise UsageError(f"{folder / name} exists already", hint="choose another `--name`, or move it away")
-    for name, text in adoption.files.items():
+def write(adoption: Adoption, folder: Path) -> bool:
+    """Write the files below ``folder``; returns whether that changed anything.
+
+    Raises :class:`UsageError` before anything is written when one is there that says something else.
+    """
+    missing = {name: text for name, text in adoption.files.items() if not _is_there(folder / name, text)}
+    for name, text in missing.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_whole(folder / name, text.encode())
+    return bool(missing)
+
+
+def _is_there(file: Path, text: str) -> bool:
+    if file.is_symlink() or (file.exists() and not file.is_file()):
+        raise UsageError(f"{file} is no file of its own", hint="choose another `--name`, or move it away")
+    if not file.exists():
+        return False
+    if file.read_bytes() != text.encode():
+        raise UsageError(
+            f"{file} exists already, and says something else", hint="choose another `--name`, or move it away"
+        )
+    return True
 
 
 def _checked(draft: Draft, request: Request) -> Adoption:
@@ -101,7 +121,8 @@ def _checked(draft: Draft, request: Request) -> Adoption:
         raise ManifestError(problems, hint="correct the option of this command, or the setting that it comes from")
     if draft.template is not None:
         files[f"templates/{draft.name}.conf.j2"] = draft.template
-    return Adoption(draft.name, files, tuple(sorted(set(draft.left))))
+    moves = tuple((posixpath.join(draft.folder, path), f"shared/{draft.name}/{path}") for path in draft.shared)
+    return Adoption(draft.name, files, tuple(sorted(set(draft.left))), moves)
 
 
 def _name(path: str) -> str:

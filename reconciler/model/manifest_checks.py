@@ -53,6 +53,10 @@ UNBUILT = (
 """Whoever builds one of these deletes its row."""
 
 
+SHARED_AT_URL = re.compile(r"/[^=]*[^=/]/=([^=/][^=]*)")
+"""The value of uWSGI's ``static-map`` that maps a URL to a folder below the app's."""
+
+
 def check_manifest(data: Mapping[str, Any], allowed_options: Collection[str] = ()) -> Iterator[Finding]:
     """Every mistake that the types let through; ``allowed_options`` are those of uWSGI that agent.yaml allows."""
     yield from unbuilt_keys(data)
@@ -71,9 +75,10 @@ def check_manifest(data: Mapping[str, Any], allowed_options: Collection[str] = (
     for name in _mapping(spec.get("secrets")):
         if name in _mapping(spec.get("env")):
             yield ("spec", "secrets", name), f"{name} is in spec.env already, which is plain text"
-    for option in _mapping(_mapping(spec.get("uwsgi")).get("options")):
+    shared = [_clean(path) for path in _items(spec.get("shared")) if _text(path) is not None]
+    for option, value in _mapping(_mapping(spec.get("uwsgi")).get("options")).items():
         instead = uwsgi_options.refusal(option, allowed_options)
-        if instead is not None:
+        if instead is not None and not _publishes_shared(option, value, shared):
             yield ("spec", "uwsgi", "options", option), f"this option cannot be set here: {instead}"
 
 
@@ -188,6 +193,15 @@ def _shared(shared: list[Any], static: list[Any]) -> Iterator[Finding]:
         known.setdefault(name, number)
         for parent in parents:
             around.setdefault(parent, number)
+
+
+def _publishes_shared(option: str, value: object, shared: list[str]) -> bool:
+    """Whether uWSGI is to serve shared folders of the app: what users upload, which is in no release."""
+    given = value if isinstance(value, list) else [value]
+    found = [SHARED_AT_URL.fullmatch(one) for one in given if isinstance(one, str)]
+    places = [PurePosixPath(match[1]) for match in found if match is not None]
+    inside = all(any(place.is_relative_to(path) for path in shared) and ".." not in place.parts for place in places)
+    return option == "static-map" and 0 < len(given) == len(places) and inside
 
 
 def _server_names(names: list[Any]) -> Iterator[Finding]:

@@ -144,12 +144,15 @@ _SET_ELSEWHERE: tuple[tuple[str, str], ...] = (
     ("*-gid", _ACCOUNT),
 )
 
-_ALLOW = "; allow.uwsgiOptions of agent.yaml may allow it"
-_COMMANDS = "it runs commands; use spec.hooks" + _ALLOW
-_CODE = "it loads code into uWSGI itself; let the app import it" + _ALLOW
-_PROCESSES = "it starts processes beside the app's workers" + _ALLOW
-_FILES = "it publishes files of the host; use spec.static" + _ALLOW
-_NETWORK = "it opens another way to the app, or sends to other hosts" + _ALLOW
+ALLOW = "; allow.uwsgiOptions of agent.yaml may allow it"
+_COMMANDS = "it runs commands; use spec.hooks" + ALLOW
+_CODE = "it loads code into uWSGI itself; let the app import it" + ALLOW
+_PROCESSES = "it starts processes beside the app's workers" + ALLOW
+_FILES = (
+    "it publishes files of the host; use spec.static, or static-map with a folder of spec.shared, such as "
+    "'/media/=media'" + ALLOW
+)
+_NETWORK = "it opens another way to the app, or sends to other hosts" + ALLOW
 
 _REFUSED_BY_DEFAULT: tuple[tuple[str, str], ...] = tuple(
     (pattern, sentence)

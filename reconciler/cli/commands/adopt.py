@@ -39,6 +39,6 @@ def command(
     if as_json:
         write_json(adoption.as_json())
         return 0
-    write(adoption, into)
-    write_lines(adoption_lines(adoption))
+    changed = write(adoption, into)
+    write_lines(adoption_lines(adoption, changed=changed))
     return 0

@@ -6,21 +6,33 @@ import posixpath
 import re
 from dataclasses import dataclass, field
 
+from reconciler.model.adopting import reasons
 from reconciler.model.manifest import API_VERSION, KIND
 from reconciler.model.tls_checks import HTTPS_PORT
 
 FILES_OF_USERS = re.compile(r"(media|uploads?|user[_-]?files|attachments)$")
 """Names of folders that an app writes into while it runs."""
 
+FOR_UPLOADS = {"honour-range": ["true"], "offload-threads": ["1"]}
+"""With ``static-map``: films can be wound, and no worker waits for a file to be sent."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class LeftOut:
-    """A setting that the manifest does not have: where it stands (``line`` from 1), its words, and why."""
+    """A setting that the manifest does not have: where it stands (``line`` from 1), its words, and why.
+
+    ``why`` ends with what to do, after its last semicolon.
+    """
 
     file: str
     line: int
     what: str
     why: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether there is nothing to decide."""
+        return self.why.endswith(reasons.NOTHING)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.what}: {self.why}"
@@ -95,6 +107,14 @@ class Draft:
         """Add server names."""
         self.server_names += [name for name in names if name not in self.server_names]
 
+    def publish(self, url: str, source: str) -> None:
+        """Keep a folder that the app writes into across releases, and have uWSGI serve it."""
+        self.share(source)
+        maps = self.options.setdefault("static-map", [])
+        wanted = f"{url.rstrip('/')}/={source}"
+        if wanted not in maps:
+            maps.append(wanted)
+
     def share(self, source: str) -> None:
         """Keep a folder across releases."""
         if source not in self.shared:
@@ -110,7 +130,8 @@ def manifest_of(draft: Draft) -> dict[str, object]:
     """The manifest as plain data; what is the manifest's default is left out where uWSGI has no other one."""
     uwsgi: dict[str, object] = {"module": draft.module, "processes": draft.processes, "threads": draft.threads}
     if draft.options:
-        uwsgi["options"] = {name: _value(values) for name, values in draft.options.items()}
+        options = {**(FOR_UPLOADS if "static-map" in draft.options else {}), **draft.options}
+        uwsgi["options"] = {name: _value(values) for name, values in options.items()}
     spec: dict[str, object] = {
         "source": _given(repository=draft.repository, directory=draft.directory if draft.directory != "." else None),
         # files reach browsers as they are in git, as they did before

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from reconciler.model.adopting import reasons
 from reconciler.model.adopting.draft import Draft, holds_files_of_users
 from reconciler.model.adopting.nginx_syntax import Directive, quoted
 
@@ -40,8 +41,11 @@ PARAMETER_FILES = ("uwsgi_params", "proxy_params")
 URL = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~!&'()*+,=:@%-]+/)*(?!\.{1,2}$)[A-Za-z0-9._~!&'()*+,=:@%-]*")
 """What the URL of a static folder may be, with or without the ``/`` at its end."""
 HTTP_PORT = 80
-WRITES = "the app writes into it, so it is in spec.shared now, which nginx does not serve; let the app serve it"
-HTTP_ONLY = "requests reach the app by the uwsgi protocol, not by HTTP"
+NGINX_FILES_ONLY = frozenset({
+    "autoindex", "autoindex_exact_size", "autoindex_format", "autoindex_localtime", "default_type", "types",
+    "gzip_static", "brotli_static", "disable_symlinks", "aio", "directio", "mp4", "flv",
+})  # fmt: skip
+"""What nginx does with files that it reads itself."""
 
 
 @dataclass(slots=True)
@@ -80,7 +84,7 @@ def carry_location(location: Directive, site: Site) -> None:
     """Put one location into the site. What a template would say of it is kept, in case that one is needed."""
     modifier, path = path_of(location)
     if not modifier.startswith("~") and not path.startswith(("/", "@")):
-        site.draft.leave(location.file, location.line, str(location), "no request has such a path")
+        site.draft.leave(location.file, location.line, str(location), reasons.NO_REQUEST)
     elif _passes_to_app(location, site):
         _carry_app(location, site)
     elif any(one.name in FILE_WORDS for one in location.inner):
@@ -133,7 +137,7 @@ def _carry_app(location: Directive, site: Site) -> None:
     elif not named and not modifier.startswith("~"):
         site.draft.probe = site.draft.probe or path
     for one in location.named("try_files"):
-        site.draft.leave(one.file, one.line, str(one), "files are served from folders with a URL: add spec.static")
+        site.draft.leave(one.file, one.line, str(one), reasons.TRIED_FILES)
     marker = Directive("uwsgi_pass", ("app",), location.file, location.line)
     site.locations.append(replace(location, block=(marker, *extras)))
 
@@ -142,7 +146,7 @@ def _carry_tried(location: Directive, site: Site) -> None:
     """A location without files that asks the app for what it does not find."""
     _, path = path_of(location)
     if path == "/":
-        why = "without a root there are no files to try: every request goes to the app"
+        why = f"without a root there are no files to try, and every request goes to the app; {reasons.NOTHING}"
         site.draft.leave(location.file, location.line, str(location), why)
         return
     if path.startswith("/"):
@@ -160,17 +164,17 @@ def _of_app(one: Directive, site: Site) -> Directive | None:
     elif one.name == "include":
         kept = None
         if posixpath.basename(one.arguments[0] if one.arguments else "") not in PARAMETER_FILES:
-            why = "the file cannot be read here; name a site file that can"
+            why = reasons.MISSING_FILE
     elif one.name == "uwsgi_param" and one.arguments:
         kept = None if UWSGI_PARAMS.get(one.arguments[0]) == "".join(one.arguments[1:2]) else one
         if LOADS_ANOTHER_APP.match(one.arguments[0]):
-            kept, why = None, "the app is what spec.uwsgi.module names"
+            kept, why = None, "the app is what spec.uwsgi.module names; correct that if it is another one"
     elif one.name == "proxy_set_header" and len(one.arguments) == 2:
         kept = _header(one)
     elif one.name.startswith("proxy_"):
         alike = one.name.removeprefix("proxy_") in LIKE_PROXY
         kept = replace(one, name=one.name.replace("proxy_", "uwsgi_", 1)) if alike else None
-        why = None if alike else HTTP_ONLY
+        why = None if alike else reasons.HTTP_ONLY
     if why is not None:
         site.draft.leave(one.file, one.line, str(one), why)
     return kept
@@ -194,28 +198,44 @@ def _carry_files(location: Directive, site: Site) -> None:
     fallback = _fallback(extras)
     if inside is None:
         if _file_exists_nowhere(word):
-            site.draft.leave(word.file, word.line, str(location), "the path is relative to nginx's own folder")
+            site.draft.leave(word.file, word.line, str(location), reasons.RELATIVE)
             return
+        if holds_files_of_users(folder.rstrip("/")) and "$" not in folder:
+            why = reasons.UPLOADS_ELSEWHERE.format(folder=folder.rstrip("/"))
+            site.draft.leave(word.file, word.line, str(word), why)
         site.special = True
         site.locations.append(location)
     elif modifier == "=":
         _carry_file(location, word, inside, extras, site)
     elif modifier.startswith("~"):
-        site.draft.leave(location.file, location.line, str(location), "spec.static serves folders, not patterns")
+        site.draft.leave(location.file, location.line, str(location), reasons.PATTERN)
     elif not URL.fullmatch(path) or not re.fullmatch(r"[^\\]+", inside):
-        site.draft.leave(location.file, location.line, str(location), "spec.static has no way to write this path")
+        site.draft.leave(location.file, location.line, str(location), reasons.NO_URL)
     elif inside == "." or (fallback is None and path == "/"):
-        why = "it would publish the app's whole folder, or files without a URL of their own; use spec.static"
+        why = reasons.WHOLE_FOLDER
         site.draft.leave(location.file, location.line, str(location), why)
     elif holds_files_of_users(inside):
-        site.draft.share(inside)
-        site.draft.leave(location.file, location.line, str(location), WRITES)
+        _carry_uploads(location, path, inside, extras, site)
     else:
         number = site.draft.serve(path, inside)
         others = [one for one in extras if one.name not in ("try_files", "index")] if path == "/" else extras
         site.special = site.special or bool(others)
         marker = Directive("alias" if path != "/" else "root", (str(number),), location.file, location.line)
         site.locations.append(replace(location, block=(marker, *extras)))
+
+
+def _carry_uploads(location: Directive, path: str, inside: str, extras: list[Directive], site: Site) -> None:
+    """A folder that the app writes into: no release has it, and uWSGI serves it with the rights of the app."""
+    site.draft.publish(path, inside)
+    kept = []
+    for one in extras:
+        if one.name in NGINX_FILES_ONLY:
+            site.draft.leave(one.file, one.line, str(one), reasons.FROM_UWSGI)
+        elif one.name not in ("try_files", "index"):
+            kept.append(one)
+    site.special = site.special or bool(kept)
+    marker = Directive("uwsgi_pass", ("app",), location.file, location.line)
+    site.locations.append(replace(location, block=(marker, *kept)))
 
 
 def _folder(word: Directive, path: str) -> str:
@@ -241,5 +261,5 @@ def _carry_file(location: Directive, word: Directive, inside: str, extras: list[
             site.special = True
             site.locations.append(replace(location, block=(marker, *extras)))
             return
-    why = f"spec.static serves folders: put {quoted(posixpath.basename(inside))} into one with a URL"
+    why = f"spec.static serves folders; put {quoted(posixpath.basename(inside))} into one with a URL"
     site.draft.leave(location.file, location.line, str(location), why)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from reconciler.model.adopting import reasons
 from reconciler.model.adopting.draft import Draft
 from reconciler.model.adopting.nginx_locations import Site, carry_location, path_of, port_of
 from reconciler.model.adopting.nginx_syntax import Directive, written
@@ -26,15 +27,11 @@ BESIDE_SERVERS = frozenset({
     "uwsgi_cache_path", "proxy_cache_path", "map_hash_max_size", "map_hash_bucket_size",
 })  # fmt: skip
 """Directives outside of servers that a site template can bring along."""
-LEADS_ELSEWHERE = "a redirect with a certificate or for names of its own; add the names to spec.nginx.serverNames"
-OWN_TLS = "a site with TLS has settings of its own for it, see docs/tls.md"
-WITHOUT_CERTIFICATE = "no certificate and key are named by their absolute paths: write spec.nginx.tls"
 SAID_WITH_TLS = frozenset({
     ("ssl_protocols", "TLSv1.2", "TLSv1.3"), ("ssl_prefer_server_ciphers", "off"), ("ssl_session_tickets", "off"),
     ("ssl_session_timeout", "1d"), ("ssl_stapling", "off"),
 })  # fmt: skip
 """Settings of TLS that every site with a certificate has."""
-ELSEWHERE = "the site listens on all addresses of the host"
 SERVER_NAME = re.compile(r"(\*\.)?([A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?\.?)+")
 SIZE = re.compile(r"[0-9]{1,6}[kKmMgG]?")
 
@@ -157,12 +154,12 @@ def _leave_servers(upstream: Directive, draft: Draft) -> None:
     first, *others = upstream.named("server") or (None,)
     for one in others:
         if one is not None:
-            draft.leave(one.file, one.line, str(one), "a site passes requests to the app on its own host only")
+            draft.leave(one.file, one.line, str(one), reasons.OTHER_HOST)
     if first is not None and len(first.arguments) > 1:
-        draft.leave(first.file, first.line, str(first), "an app has one server, of which nothing is balanced")
+        draft.leave(first.file, first.line, str(first), reasons.ONE_SERVER)
     for one in upstream.inner:
         if one.name != "server":
-            draft.leave(one.file, one.line, str(one), "an app has one server, of which nothing is balanced")
+            draft.leave(one.file, one.line, str(one), reasons.ONE_SERVER)
 
 
 def _is_tls(server: Directive) -> bool:
@@ -210,13 +207,13 @@ def _leave_tls(one: Directive, site: Site) -> None:
     """List a setting of TLS, unless the manifest or every site with TLS says it."""
     draft, words = site.draft, (one.name, *one.arguments)
     if not draft.has_tls:
-        draft.leave(one.file, one.line, str(one), WITHOUT_CERTIFICATE)
+        draft.leave(one.file, one.line, str(one), reasons.WITHOUT_CERTIFICATE)
         return
     carried = words in (("ssl_certificate", draft.certificate), ("ssl_certificate_key", draft.key))
     if one.name == "listen":
         carried = port_of(one) == draft.tls_listen
     if not carried and words not in SAID_WITH_TLS:
-        draft.leave(one.file, one.line, str(one), OWN_TLS)
+        draft.leave(one.file, one.line, str(one), reasons.OWN_TLS)
 
 
 def _carry_server(server: Directive, site: Site) -> None:
@@ -235,7 +232,7 @@ def _carry_server(server: Directive, site: Site) -> None:
             _leave_tls(one, site)
         elif _redirects_to_tls(one):
             if not draft.has_tls:
-                draft.leave(one.file, one.line, str(one), WITHOUT_CERTIFICATE)
+                draft.leave(one.file, one.line, str(one), reasons.WITHOUT_CERTIFICATE)
         elif one.name == "include":
             _leave_include(one, draft)
         else:
@@ -253,7 +250,7 @@ def _carry_listens(server: Directive, site: Site) -> None:
     for one in server.named("listen"):
         port, given = port_of(one), one.arguments
         if port is None:
-            draft.leave(one.file, one.line, str(one), "a site listens on a port")
+            draft.leave(one.file, one.line, str(one), reasons.NO_PORT)
         elif _speaks_tls(one):
             _leave_tls(one, site)
         elif chosen and port != draft.listen:
@@ -262,7 +259,7 @@ def _carry_listens(server: Directive, site: Site) -> None:
             draft.listen, chosen = port, True
             address = given[0].rpartition(":")[0]
             if address not in ("", "*", "0.0.0.0", "[::]"):  # noqa: S104  read, not listened on
-                draft.leave(one.file, one.line, str(one), ELSEWHERE)
+                draft.leave(one.file, one.line, str(one), reasons.LISTENS_ELSEWHERE)
         if "default_server" in given or "default" in given:
             site.default_server = True
 
@@ -284,14 +281,14 @@ def _carry_size(directive: Directive, draft: Draft) -> None:
     if SIZE.fullmatch(value):
         draft.body_size = value
     else:
-        draft.leave(directive.file, directive.line, str(directive), "it is no size that spec.nginx can hold")
+        draft.leave(directive.file, directive.line, str(directive), reasons.NO_SIZE)
 
 
 def _carry_access_log(directive: Directive, draft: Draft) -> None:
     if directive.arguments[:1] == ("off",):
         draft.access_log = False
     elif len(directive.arguments) > 1:
-        why = "the log has nginx's usual format and a place of its own; `spec.nginx.accessLog` turns it off"
+        why = reasons.OWN_LOG
         draft.leave(directive.file, directive.line, str(directive), why)
 
 
@@ -305,7 +302,7 @@ def _leave_include(directive: Directive, draft: Draft) -> None:
     name = posixpath.basename(directive.arguments[0]) if directive.arguments else ""
     if name in ("uwsgi_params", "mime.types"):
         return
-    why = OWN_TLS if "ssl" in name else "the file cannot be read here; name a site file that can"
+    why = reasons.OWN_TLS if "ssl" in name else reasons.MISSING_FILE
     draft.leave(directive.file, directive.line, str(directive), why)
 
 
@@ -316,9 +313,9 @@ def _carry_second(server: Directive, main: Directive, site: Site) -> None:
         if one.name.startswith("ssl_") or (one.name == "listen" and _speaks_tls(one)):
             _leave_tls(one, site)
         elif one.name == "listen":
-            site.draft.leave(one.file, one.line, str(one), "an app has one site")
+            site.draft.leave(one.file, one.line, str(one), reasons.ANOTHER_PORT)
         elif _words(one) not in known and one.name not in ("http2", "error_log"):
-            site.draft.leave(one.file, one.line, str(one), "an app has one site, and its other server is that")
+            site.draft.leave(one.file, one.line, str(one), reasons.BESIDES)
 
 
 def _words(directive: Directive) -> tuple[object, ...]:
@@ -336,10 +333,10 @@ def _carry_other(server: Directive, site: Site) -> None:
         return
     if any(map(_redirects_to_tls, _within(server))) or (own_names and redirects):
         secure = any("https://" in word for one in _within(server) for word in one.arguments)
-        why = LEADS_ELSEWHERE if secure else "it has the app's names, and an app has one site"
+        why = reasons.LEADS_ELSEWHERE if secure else reasons.BESIDES
         site.draft.leave(server.file, server.line, "server { … }", why)
     elif redirects and plain and not _is_tls(server) and all(port_of(one) for one in server.named("listen")):
         site.servers.append(server)
     else:
-        why = LEADS_ELSEWHERE if _is_tls(server) and redirects else "it does not lead to the app; it stays with nginx"
+        why = reasons.LEADS_ELSEWHERE if _is_tls(server) and redirects else reasons.NOT_THE_APPS
         site.draft.leave(server.file, server.line, "server { … }", why)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from reconciler.model import uwsgi_options
+from reconciler.model.adopting import reasons
 from reconciler.model.adopting.draft import Draft, holds_files_of_users
 from reconciler.model.adopting.uwsgi_ini import IniFile, Option
 from reconciler.model.values import ENVIRONMENT_NAME_PATTERN
@@ -37,9 +38,11 @@ APP_FILES = ("wsgi-file", "file")
 LOOKS_SECRET = re.compile(r"SECRET|PASSWORD|PASSWD|TOKEN|CREDENTIAL|PRIVATE|_KEY|DSN|DATABASE_URL")
 """Names of variables whose values do not belong into a manifest, which is plain text."""
 OPTION_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,63}")
-PERCENT = "a value with '%(' cannot be written, because uWSGI would replace it"
 COUNT_LIMIT = 1024
-ENCRYPT = "its name says that it is a secret; put it into an encrypted file, and name it in spec.secrets"
+_KEYS = {
+    "processes": "spec.uwsgi.processes", "workers": "spec.uwsgi.processes", "threads": "spec.uwsgi.threads",
+    "env": "spec.env", "chdir": "spec.source.directory", "static-map": "spec.static", "uid": "spec.user",
+}  # fmt: skip
 
 
 def carry_uwsgi(ini: IniFile, draft: Draft, known: frozenset[str] | None = None) -> None:
@@ -60,18 +63,19 @@ def carry_uwsgi(ini: IniFile, draft: Draft, known: frozenset[str] | None = None)
 def _unusable(option: Option, ini: IniFile, known: frozenset[str] | None) -> str | None:
     """Why an option is not looked at further; empty: it has done what it was for; ``None``: it is looked at."""
     if option.inside is not None:
-        return "logic is not carried over, nor what it decides about: write what holds on the servers"
+        return reasons.LOGIC
     is_option = OPTION_NAME.fullmatch(option.name) is not None and (known is None or option.name in known)
     if option.name in ini.variables and not is_option:
         return ""
     if option.name in ini.variables and known is None and not _is_handled(option.name):
-        return "other lines refer to it, and without uWSGI on this host it cannot be told whether it is an option too"
+        return reasons.UNTOLD
     if not is_option:
-        return "uWSGI has no option of this name and has passed over it"
+        return reasons.UNKNOWN
     if option.unknown is None or option.name in SET_BY_THE_RECONCILER - SWITCHES_THAT_MAY_BE_OFF:
         return None
-    lost = f"what {option.unknown} stands for is known on the old host only"
-    return PERCENT if option.unknown.startswith("%(") else lost
+    key = _KEYS.get(option.name, "spec.uwsgi.options")
+    lost = f"what {option.unknown} stands for is known on the old host only; write what it is there into {key}"
+    return reasons.PERCENT if option.unknown.startswith("%(") else lost
 
 
 def _is_handled(name: str) -> bool:
@@ -84,7 +88,7 @@ def _carry(option: Option, draft: Draft) -> None:
     if option.name in SWITCHES_THAT_MAY_BE_OFF and not option.is_true:
         draft.options[option.name] = ["false"]
     elif option.name in ALWAYS_ON and not option.is_true:
-        draft.leave(option.file, option.line, str(option), "it is on for every app")
+        draft.leave(option.file, option.line, str(option), reasons.ALWAYS_ON)
     elif option.name in _CARRIERS:
         why = _CARRIERS[option.name](option, draft)
         if why is not None:
@@ -103,13 +107,21 @@ def _shown(option: Option) -> str:
 def _carry_option(option: Option, draft: Draft) -> str | None:
     why = uwsgi_options.refusal(option.name)
     if why is not None:
-        return why
+        return _with_next_action(option.name, why)
     value = option.value
     inside = draft.below(value) if value.startswith("/") else None
     if "%(" in value:
-        return PERCENT
+        return reasons.PERCENT
     draft.options.setdefault(option.name, []).append(value if inside is None else inside)
     return None
+
+
+def _with_next_action(name: str, why: str) -> str:
+    if uwsgi_options.is_settable(name):
+        cause, _, use = why.removesuffix(uwsgi_options.ALLOW).partition("; ")
+        allow = f"allow it with allow.uwsgiOptions: [{name}] of agent.yaml, and write it into spec.uwsgi.options"
+        return f"{cause}; {use}, or {allow}" if use else f"{cause}; {allow}"
+    return why if why.startswith(("use ", "write ")) or "; " in why else f"{why}; {reasons.NOTHING}"
 
 
 def _processes(option: Option, draft: Draft) -> str | None:
@@ -122,7 +134,7 @@ def _threads(option: Option, draft: Draft) -> str | None:
 
 def _count(option: Option, draft: Draft, key: str) -> str | None:
     if not option.value.isdecimal() or not 1 <= int(option.value) <= COUNT_LIMIT:
-        return f"spec.uwsgi.{key} is a number from 1 to {COUNT_LIMIT}"
+        return f"it is no number from 1 to {COUNT_LIMIT}; write one into spec.uwsgi.{key}"
     setattr(draft, key, int(option.value))
     return None
 
@@ -130,14 +142,14 @@ def _count(option: Option, draft: Draft, key: str) -> str | None:
 def _folder(option: Option, draft: Draft) -> str | None:
     if draft.below(option.value) == ".":
         return None
-    return f"the app's folder is {draft.folder}; another one is spec.source.directory"
+    return reasons.ANOTHER_FOLDER.format(folder=draft.folder)
 
 
 def _user(option: Option, draft: Draft) -> str | None:
     if option.value in ("root", "0"):
-        return "no app runs as root; without spec.user it gets an account of its own"
+        return reasons.AS_ROOT
     if not re.fullmatch(r"[a-z_][a-z0-9_-]{0,30}", option.value):
-        return "spec.user is the name of an account, not its number"
+        return reasons.NO_ACCOUNT_NAME
     draft.user = option.value
     return None
 
@@ -145,18 +157,18 @@ def _user(option: Option, draft: Draft) -> str | None:
 def _group(option: Option, draft: Draft) -> str | None:
     if option.value == draft.user:
         return None
-    return "the app has the groups of its account, and nginx reaches its sockets without sharing one"
+    return reasons.GROUP
 
 
 def _environment(option: Option, draft: Draft) -> str | None:
     name, equals, value = option.value.partition("=")
     if not equals:
-        return "a variable without a value is not set"
+        return "a variable without a value is not set; write one into spec.env if the app needs it"
     reserved = name in RESERVED_NAMES or name.startswith((RESERVED_PREFIX, "RECONCILER_"))
     if not re.fullmatch(ENVIRONMENT_NAME_PATTERN, name) or reserved:
-        return "a manifest cannot set a variable of this name"
+        return "the reconciler sets variables of such names itself; let the app read another one from spec.env"
     if LOOKS_SECRET.search(name.upper()):
-        return ENCRYPT
+        return reasons.HELD_BACK.format(name=name, file=f"secrets/{draft.name}.yaml", key=name.lower())
     draft.env[name] = value
     return None
 
@@ -171,11 +183,14 @@ def _plugins(option: Option, _draft: Draft) -> str | None:
 def _static(option: Option, draft: Draft) -> str | None:
     url, equals, path = option.value.partition("=")
     source = draft.below(path) if equals else None
-    if source is None or source == ".":
-        return "spec.static serves folders below the app's own; this one is elsewhere, or the app's folder itself"
-    if holds_files_of_users(source):
-        draft.share(source)
-        return "it is in spec.shared now, because the app writes into it; let the app serve what is in it"
+    if source == ".":
+        return reasons.WHOLE_FOLDER
+    if source is None:
+        where = "move the files into the app's folder, and name that in spec.static"
+        return f"spec.static serves folders below the app's own, and this one is elsewhere; {where}"
+    if holds_files_of_users(source) and url.strip("/"):
+        draft.publish(f"/{url.strip('/')}/", source)
+        return None
     draft.serve(f"/{url.strip('/')}/" if url.strip("/") else "/", source)
     return None
 
@@ -197,11 +212,11 @@ def _mount(option: Option, _draft: Draft) -> str | None:
 
 
 def _touch_files(_option: Option, _draft: Draft) -> str | None:
-    return "a commit starts a new release, and nothing needs to be touched"
+    return f"a commit starts a new release, and no file needs to be touched; {reasons.NOTHING}"
 
 
 def _auto_reload(_option: Option, _draft: Draft) -> str | None:
-    return "a release never changes, so that there is nothing to watch"
+    return f"a release never changes, and a commit makes a new one; {reasons.NOTHING}"
 
 
 _CARRIERS: dict[str, Callable[[Option, Draft], str | None]] = {
@@ -248,7 +263,7 @@ def _carry_module(options: list[Option], draft: Draft) -> None:
         if re.fullmatch(r"[A-Za-z_][\w]*(\.[A-Za-z_][\w]*)*:[A-Za-z_][\w.]*(\(\))?", found):
             draft.module = draft.module or found
         elif draft.module is None:
-            draft.leave(option.file, option.line, str(option), "it cannot be written as module:callable")
+            draft.leave(option.file, option.line, str(option), reasons.NO_CALLABLE)
 
 
 def _module_of_file(value: str, app: str, draft: Draft) -> str:
