@@ -18,7 +18,7 @@ from pathlib import Path
 import examples
 from reconciler.cli.wiring import Installation, host_token
 from reconciler.engine.engine import Engine
-from reconciler.host.confinement import Allowance
+from reconciler.host.allowance import Allowance
 from reconciler.host.daemons import Daemon
 from reconciler.host.locking import state_lock
 from reconciler.host.nginx import find_nginx

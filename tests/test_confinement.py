@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from reconciler.host import transient_unit
-from reconciler.host.confinement import Allowance, Confinement, run_confined
+from reconciler.host.allowance import Allowance
+from reconciler.host.confinement import Confinement, run_confined
 from reconciler.host.processes import Account, Result, run
 from reconciler.host.system_layout import SystemLayout
 from reconciler.host.vassal_start import render_start

@@ -18,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from reconciler.host.confinement import Allowance, Confinement
+from reconciler.host.allowance import Allowance
+from reconciler.host.confinement import Confinement
 from reconciler.host.environments import (
     PYUWSGI_REQUIREMENT,
     build_environment,

@@ -141,7 +141,7 @@ class Installation:
             http = self.configuration.http
             nginx = Nginx(layout, find_nginx(), http.address, http.port, token, http.tls_port)
             return nginx, Emperor(layout, find_uwsgi()), OwnAccount()
-        from reconciler.host.confinement import Allowance  # noqa: PLC0415
+        from reconciler.host.allowance import Allowance  # noqa: PLC0415
         from reconciler.host.nginx_binary import find_system_nginx  # noqa: PLC0415
         from reconciler.host.system_emperor import SystemEmperor  # noqa: PLC0415
         from reconciler.host.system_nginx import SystemNginx  # noqa: PLC0415
@@ -174,7 +174,7 @@ class Installation:
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
-        from reconciler.host.confinement import Allowance  # noqa: PLC0415
+        from reconciler.host.allowance import Allowance  # noqa: PLC0415
         from reconciler.host.git import CheckoutLimits, Mirrors  # noqa: PLC0415
         from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
         from reconciler.host.services import Host  # noqa: PLC0415

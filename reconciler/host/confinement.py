@@ -6,44 +6,21 @@ starts can leave. Elsewhere it leads a process group, and the kernel's limits ho
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.host.allowance import CPU_SECONDS, FILE_BYTES, Allowance
 from reconciler.host.processes import Account, Limits, Result, run
-from reconciler.host.transient_unit import MEGABYTE, UnitLimits, run_in_unit, systemd_runs
-from reconciler.model.configuration import Limits as Configured
+from reconciler.host.transient_unit import TransientUnit, as_input, systemd_runs
 from reconciler.model.errors import CommandFailed, CommandTimedOut
 
-CPU_SECONDS = 3_600
-FILE_BYTES = 8 * 1024**3
-SHARE_OF_MEMORY = 0.75
-"""How much of the host's memory is left to one app where agent.yaml does not say."""
 _STARVED = re.compile(
     r"MemoryError|bad_alloc|[Oo]ut of memory|Cannot allocate memory|Resource temporarily unavailable|"
     r"can't start new thread"
 )
 """What programs print when the kernel refuses them memory, a process or a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Allowance:
-    """How much memory, in bytes, and how many processes and threads a command, or a vassal, may have."""
-
-    memory_bytes: int
-    processes: int
-
-    @classmethod
-    def of(cls, limits: Configured) -> Allowance:
-        """What agent.yaml says, and what this host has where it does not."""
-        installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(limits.memory_bytes or int(installed * SHARE_OF_MEMORY), limits.processes)
-
-    def __str__(self) -> str:
-        """As a hint says it."""
-        return f"{self.memory_bytes // MEGABYTE:,} MiB of memory and {self.processes:,} processes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +54,17 @@ def run_confined(
     """
     account, allowance = confinement.account, confinement.allowance
     if account is not None and systemd_runs():
-        limits = UnitLimits(allowance.memory_bytes, allowance.processes, CPU_SECONDS, FILE_BYTES)
-        places = (confinement.writable, confinement.hidden)
-        return run_in_unit(
-            command, account, limits, *places, timeout=timeout, cwd=cwd, env=env, what=what, on_line=on_line,
-            on_output=on_output,
-        )  # fmt: skip
+        unit = TransientUnit(account, allowance, confinement.writable, confinement.hidden, what)
+        with unit.ends_with(command):
+            return run(
+                unit.starting(command, cwd, timeout),
+                timeout=timeout,
+                cwd=Path("/"),
+                stdin=as_input(env),
+                what=what,
+                on_line=on_line,
+                on_output=on_output,
+            )
     try:
         return run(
             command,

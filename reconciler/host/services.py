@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from reconciler.host.confinement import Allowance
+from reconciler.host.allowance import Allowance
 from reconciler.host.distribution_uwsgi import DistributionUwsgi
 from reconciler.host.git import Mirrors
 from reconciler.host.interpreters import Interpreters

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reconciler.host.confinement import Allowance
+from reconciler.host.allowance import Allowance
 from reconciler.host.daemons import DEFAULT_PATH
 from reconciler.host.files import write_whole
 from reconciler.host.system_layout import SystemLayout

@@ -14,19 +14,19 @@ import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reconciler.host import reporting
+from reconciler.host.allowance import CPU_SECONDS, FILE_BYTES, Allowance
 from reconciler.host.control_groups import CONTROL_GROUPS, limits_reached
 from reconciler.host.interruption import Interrupted, regardless, stop_if_interrupted
-from reconciler.host.processes import Account, Result, run
+from reconciler.host.processes import Account, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 from reconciler.model.vassal_environment import shell_quote
 
-MEGABYTE = 1024 * 1024
 SLICE = "reconciler-commands.slice"
 AGENT = "reconciler.service"
 EMPEROR = "reconciler-emperor.service"
@@ -101,22 +101,6 @@ _first = threading.Lock()
 _swept = threading.Event()
 
 
-@dataclass(frozen=True, slots=True)
-class UnitLimits:
-    """The limits of one unit; memory and processes hold for all of it, the others for each process."""
-
-    memory_bytes: int
-    processes: int
-    cpu_seconds: int
-    file_bytes: int
-
-    def sentence(self, limit: str) -> str:
-        """What happened to a command that came to ``limit``, as the end of a sentence."""
-        if limit == "memory":
-            return f"after it was killed for using more than {self.memory_bytes // MEGABYTE:,} MiB (limits.memory)"
-        return f"after it was refused more than {self.processes:,} processes (limits.processes)"
-
-
 def systemd_runs() -> bool:
     """Whether systemd is this host's service manager, and can be asked to run commands."""
     return SYSTEMD.is_dir() and shutil.which("systemd-run") is not None
@@ -130,78 +114,96 @@ def places_of_apps() -> tuple[Path, ...]:
     return tuple(path for word in listed if (path := Path(word.lstrip("-+"))).exists())
 
 
-def run_in_unit(
-    command: Sequence[str],
-    account: Account,
-    limits: UnitLimits,
-    writable: Sequence[Path],
-    hidden: Sequence[Path],
-    *,
-    timeout: float,
-    cwd: Path,
-    env: Mapping[str, str],
-    what: str,
-    on_line: Callable[[str], None] | None = None,
-    on_output: Callable[[bytes], None] | None = None,
-) -> Result:
-    """Run ``command`` as ``account``; the file system is read-only but for ``writable``, and without ``hidden``.
+@dataclass(frozen=True, slots=True)
+class TransientUnit:
+    """One command as a unit: ``what`` it is in errors, who it runs as, and what it may have.
 
-    ``timeout`` is in seconds. Raises what :func:`~reconciler.host.processes.run` does; a command that came to a limit
-    fails with a sentence that names it.
+    Memory and processes are limited for all of the unit. Its file system is read-only but for ``writable``, and
+    without ``hidden``.
     """
-    _end_strays()
-    unit = f"reconciler-command-{os.getpid()}-{next(_numbers)}.service"
-    properties = [*PROPERTIES, *_own(account, limits, writable, hidden, timeout)]
-    starting = ["systemd-run", "--quiet", "--pipe", "--wait", f"--unit={unit}", f"--description={what}"]
-    starting += [f"--slice={SLICE}", f"--working-directory={cwd}", *(f"--property={entry}" for entry in properties)]
-    variables = "".join(f"export {name}={shell_quote(value)}\n" for name, value in env.items())
-    try:
-        return run(
+
+    account: Account
+    allowance: Allowance
+    writable: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    what: str
+    name: str = field(default_factory=lambda: f"reconciler-command-{os.getpid()}-{next(_numbers)}.service")
+
+    def starting(self, command: Sequence[str], cwd: Path, timeout: float) -> list[str]:
+        """What starts ``command``, with its variables from standard input, and ends with its status.
+
+        ``timeout`` is in seconds, and kept by who runs this; systemd ends what outlives that.
+        """
+        properties = (f"--property={entry}" for entry in (*PROPERTIES, *self._properties(timeout)))
+        return [
+            "systemd-run", "--quiet", "--pipe", "--wait", f"--unit={self.name}", f"--description={self.what}",
+            f"--slice={SLICE}", f"--working-directory={cwd}", *properties, "--",
             # systemd would put its own variables in place of $NAME
-            [*starting, "--", *(word.replace("$", "$$") for word in ("/bin/sh", "-c", SCRIPT, "sh", *command))],
-            timeout=timeout,
-            cwd=Path("/"),
-            stdin=variables.encode("utf-8", "surrogateescape"),
-            what=what,
-            on_line=on_line,
-            on_output=on_output,
-        )
-    except CommandTimedOut as error:
-        reached = _limits_reached(unit)
-        _end(unit)
-        raise _told(error, command, limits, reached, what) from None
-    except CommandFailed as error:
-        _refuse_if_the_agent_ends()
-        started = _forget_failure(unit)
-        if not started:
-            raise HostError(
-                f"systemd does not run {what}: {error.tail.strip() or error}", hint="run `reconciler doctor`"
-            ) from error
-        raise _told(error, command, limits, _marked(error.tail), what) from None
-    except BaseException:
-        _end(unit)
-        raise
+            *(word.replace("$", "$$") for word in ("/bin/sh", "-c", SCRIPT, "sh", *command)),
+        ]  # fmt: skip
+
+    @contextmanager
+    def ends_with(self, command: Sequence[str]) -> Iterator[None]:
+        """See to it that nothing of the unit is left when the block ends, in which it is run.
+
+        The failure of what has started it becomes one of ``command``; a command that came to a limit fails with a
+        sentence that names it. Raises :class:`HostError` where systemd did not even start it.
+        """
+        _end_strays()
+        try:
+            yield
+        except CommandTimedOut as error:
+            reached = _limits_reached(self.name)
+            _end(self.name)
+            raise self._told(error, command, reached) from None
+        except CommandFailed as error:
+            _refuse_if_the_agent_ends()
+            if not _forget_failure(self.name):
+                raise HostError(
+                    f"systemd does not run {self.what}: {error.tail.strip() or error}", hint="run `reconciler doctor`"
+                ) from error
+            raise self._told(error, command, _marked(error.tail)) from None
+        except BaseException:
+            _end(self.name)
+            raise
+
+    def _properties(self, timeout: float) -> Iterator[str]:
+        """The properties of this one command."""
+        yield f"User={self.account.name}"
+        yield f"Group={self.account.gid}"
+        yield f"MemoryMax={self.allowance.memory_bytes}"
+        # what does not fit would go to the disk, and take the whole host along
+        yield f"MemorySwapMax={self.allowance.memory_bytes}"
+        yield f"TasksMax={self.allowance.processes}"
+        yield f"LimitCPU={CPU_SECONDS}"
+        yield f"LimitFSIZE={FILE_BYTES}"
+        yield f"RuntimeMaxSec={timeout + BACKSTOP_SECONDS:g}"
+        for path in self.writable:
+            yield f"ReadWritePaths={path}"
+        for path in self.hidden:
+            yield f"InaccessiblePaths=-{path}"
+        if _is_the_service():
+            yield f"BindsTo={AGENT}"
+
+    def _told(self, error: CommandFailed, command: Sequence[str], reached: Sequence[str]) -> CommandFailed:
+        """The same failure, of the command and not of what started it, with the limits that it came to."""
+        tail = re.sub(rf"^{MARK} \w+\n?", "", error.tail, flags=re.MULTILINE)
+        told: CommandFailed
+        if isinstance(error, CommandTimedOut):
+            told = CommandTimedOut(tuple(command), error.seconds, tail, what=self.what)
+        else:
+            told = CommandFailed(tuple(command), error.status, tail, what=self.what)
+        if reached:
+            limits = " and ".join(self.allowance.exceeded(limit) for limit in reached)
+            told.message = f"{self.what} {told.ending}, {limits}"
+            told.hint = "have it use less, or raise the limit in agent.yaml and run `reconciler retry`"
+        return told
 
 
-def _own(
-    account: Account, limits: UnitLimits, writable: Sequence[Path], hidden: Sequence[Path], timeout: float
-) -> Iterator[str]:
-    """The properties of one command."""
-    yield f"User={account.name}"
-    yield f"Group={account.gid}"
-    yield f"MemoryMax={limits.memory_bytes}"
-    # what does not fit would go to the disk, and take the whole host along
-    yield f"MemorySwapMax={limits.memory_bytes}"
-    yield f"TasksMax={limits.processes}"
-    yield f"LimitCPU={limits.cpu_seconds}"
-    yield f"LimitFSIZE={limits.file_bytes}"
-    yield f"RuntimeMaxSec={timeout + BACKSTOP_SECONDS:g}"
-    for path in writable:
-        yield f"ReadWritePaths={path}"
-    for path in hidden:
-        yield f"InaccessiblePaths=-{path}"
-    if _is_the_service():
-        yield f"BindsTo={AGENT}"
+def as_input(variables: Mapping[str, str]) -> bytes:
+    """The variables of a command as its unit reads them from standard input."""
+    lines = (f"export {name}={shell_quote(value)}\n" for name, value in variables.items())
+    return "".join(lines).encode("utf-8", "surrogateescape")
 
 
 def _is_the_service() -> bool:
@@ -256,27 +258,3 @@ def _limits_reached(unit: str) -> list[str]:
 
 def _marked(tail: str) -> list[str]:
     return re.findall(rf"^{MARK} (memory|processes)$", tail, re.MULTILINE)
-
-
-def _told(
-    error: CommandFailed, command: Sequence[str], limits: UnitLimits, reached: Sequence[str], what: str
-) -> CommandFailed:
-    """The same failure, of the command and not of what started it, with the limits that it came to."""
-    tail = re.sub(rf"^{MARK} \w+\n?", "", error.tail, flags=re.MULTILINE)
-    told: CommandFailed
-    if isinstance(error, CommandTimedOut):
-        told = CommandTimedOut(tuple(command), error.seconds, tail, what=what)
-    else:
-        told = CommandFailed(tuple(command), error.status, tail, what=what)
-    if reached:
-        told.message = f"{what} {_ending(error)}, {' and '.join(limits.sentence(limit) for limit in reached)}"
-        told.hint = "have it use less, or raise the limit in agent.yaml and run `reconciler retry`"
-    return told
-
-
-def _ending(error: CommandFailed) -> str:
-    return (
-        f"was ended after {error.seconds:g} s"
-        if isinstance(error, CommandTimedOut)
-        else f"ended with status {error.status}"
-    )

@@ -7,7 +7,7 @@ wrapper, and stays in the same group and the same view.
 
 from __future__ import annotations
 
-from reconciler.host.confinement import Allowance
+from reconciler.host.allowance import Allowance
 from reconciler.host.system_layout import SystemLayout
 
 EMPERORS_GROUP = "emperor"

@@ -147,12 +147,16 @@ class CommandFailed(ReconcilerError):
     def __init__(
         self, command: tuple[str, ...], status: int, tail: str, *, what: str | None = None, hint: str | None = None
     ) -> None:
-        name = what or command[0].rsplit("/", 1)[-1]
-        ending = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        super().__init__(f"{name} {ending}" + (f": {last_line(tail)}" if tail.strip() else ""), hint=hint)
         self.command = command
         self.status = status
         self.tail = tail
+        self.name = what or command[0].rsplit("/", 1)[-1]
+        super().__init__(f"{self.name} {self.ending}" + (f": {last_line(tail)}" if tail.strip() else ""), hint=hint)
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a sentence about it goes on."""
+        return f"was ended by signal {-self.status}" if self.status < 0 else f"ended with status {self.status}"
 
 
 class CommandTimedOut(CommandFailed):
@@ -161,10 +165,14 @@ class CommandTimedOut(CommandFailed):
     retry = Retry.NEXT_PASS
 
     def __init__(self, command: tuple[str, ...], seconds: float, tail: str, *, what: str | None = None) -> None:
-        super().__init__(command, -9, tail, what=what)
-        name = what or command[0].rsplit("/", 1)[-1]
-        self.message = f"{name} was ended after {seconds:g} s"
         self.seconds = seconds
+        super().__init__(command, -9, tail, what=what)
+        self.message = f"{self.name} {self.ending}"
+
+    @property
+    def ending(self) -> str:
+        """How it ended, as a sentence about it goes on."""
+        return f"was ended after {self.seconds:g} s"
 
 
 class StageFailed(ReconcilerError):
