@@ -153,15 +153,15 @@ def test_an_update_fetches_only_when_a_ref_moved(
     assert mirrors.update(origin.address, refs) is True
     assert commands() == ["fetch"]
     with pytest.raises(RevisionNotFound):
-        mirrors.resolve(origin.address, "gone", None)
-    assert mirrors.resolve(origin.address, "gone/deeper", None).ref == "refs/heads/gone/deeper"
+        mirrors.revisions.resolve(origin.address, "gone", None)
+    assert mirrors.revisions.resolve(origin.address, "gone/deeper", None).ref == "refs/heads/gone/deeper"
 
 
 def test_an_empty_repository_has_no_refs_and_says_so(mirrors: Mirrors, tmp_path: Path) -> None:
     empty = Repository(tmp_path / "empty")
     assert fetched(mirrors, empty).refs == {}
     with pytest.raises(RevisionNotFound) as caught:
-        mirrors.resolve(empty.address, "main", None)
+        mirrors.revisions.resolve(empty.address, "main", None)
     assert "no branch yet" in str(caught.value.hint)
 
 
@@ -170,8 +170,8 @@ def test_a_sha256_repository_is_mirrored(mirrors: Mirrors, tmp_path: Path) -> No
     commit = repository.commit(a="1")
     assert len(commit) == 64
     refs = fetched(mirrors, repository)
-    assert mirrors.resolve(repository.address, "main", refs).commit == commit
-    assert mirrors.tree(repository.address, commit) == repository.git("rev-parse", "HEAD^{tree}")
+    assert mirrors.revisions.resolve(repository.address, "main", refs).commit == commit
+    assert mirrors.files.tree(repository.address, commit) == repository.git("rev-parse", "HEAD^{tree}")
 
 
 def test_concurrent_callers_clone_once_and_none_meets_half_a_mirror(origin: Repository, tmp_path: Path) -> None:
@@ -180,7 +180,7 @@ def test_concurrent_callers_clone_once_and_none_meets_half_a_mirror(origin: Repo
     def call(_: int) -> bool:
         own = Mirrors(tmp_path / "mirrors")
         done = own.update(origin.address, refs)
-        own.tree(origin.address, refs.refs["refs/heads/main"], "app")
+        own.files.tree(origin.address, refs.refs["refs/heads/main"], "app")
         return done
 
     with ThreadPoolExecutor(8) as pool:
@@ -213,8 +213,8 @@ def test_a_broken_mirror_is_cloned_anew(origin: Repository, mirrors: Mirrors, tm
     other = Mirrors(tmp_path / "mirrors")
     refs = other.poll(origin.address)
     assert other.update(origin.address, refs) is True
-    assert other.resolve(origin.address, "main", None).commit == commit
-    assert other.entries(origin.address, commit)
+    assert other.revisions.resolve(origin.address, "main", None).commit == commit
+    assert other.files.entries(origin.address, commit)
     assert not [path for path in (tmp_path / "mirrors").iterdir() if path.name.startswith(".tmp")]
 
 
@@ -222,17 +222,17 @@ def test_damage_found_while_reading_is_healed_at_once(origin: Repository, mirror
     refs = fetched(mirrors, origin)
     main = refs.refs["refs/heads/main"]
     break_packs(tmp_path)
-    assert mirrors.tree(origin.address, main, "app")
+    assert mirrors.files.tree(origin.address, main, "app")
     # again and again it would be fetched for nothing: something else is wrong on this host
     break_packs(tmp_path)
-    mirrors._objects.clear()
+    mirrors.files._objects.clear()
     with pytest.raises(
         RepositoryUnreachable, match="is damaged .* although it was fetched anew a moment ago"
     ) as caught:
-        mirrors.tree(origin.address, main, "app")
+        mirrors.files.tree(origin.address, main, "app")
     assert caught.value.hint
     other = Mirrors(tmp_path / "mirrors")
-    assert other.tree(origin.address, main, "app")
+    assert other.files.tree(origin.address, main, "app")
 
 
 def test_a_damaged_mirror_that_cannot_be_fetched_anew_stays_where_it_is(
@@ -243,7 +243,7 @@ def test_a_damaged_mirror_that_cannot_be_fetched_anew_stays_where_it_is(
     before = sorted((tmp_path / "mirrors").rglob("*"))
     origin.path.rename(origin.path.with_suffix(".away"))
     with pytest.raises(RepositoryUnreachable, match="is damaged .* and cannot be fetched anew: ") as caught:
-        mirrors.tree(origin.address, refs.refs["refs/heads/main"])
+        mirrors.files.tree(origin.address, refs.refs["refs/heads/main"])
     assert "check the address" in (caught.value.hint or "")
     assert sorted((tmp_path / "mirrors").rglob("*")) == before
 
@@ -258,14 +258,14 @@ def test_what_a_mirror_has_lost_is_never_taken_for_what_is_not_in_a_commit(
     refs = fetched(mirrors, origin)
     main = refs.refs["refs/heads/main"]
     kept = Mirrors(tmp_path / "mirrors")
-    tree = kept.tree(origin.address, main, "app")
+    tree = kept.files.tree(origin.address, main, "app")
     for ending in (".pack", ".idx", ".rev"):
         first.with_suffix(ending).unlink(missing_ok=True)
     other = Mirrors(tmp_path / "mirrors")
     assert other.update(origin.address, refs) is False
-    assert other.tree(origin.address, main, "app") == tree
+    assert other.files.tree(origin.address, main, "app") == tree
     with pytest.raises(StageFailed, match="has no folder 'nothing'"):
-        other.tree(origin.address, main, "nothing")
+        other.files.tree(origin.address, main, "nothing")
 
 
 @pytest.mark.parametrize("config", ["[core]\n\trepositoryformatversion = 7\n", "[core\n", "\0\0\0", ""])
@@ -279,7 +279,7 @@ def test_a_mirror_whose_settings_were_changed_is_used_or_fetched_anew(
     other = Mirrors(tmp_path / "mirrors")
     refs = fetched(other, origin)
     assert refs.refs["refs/heads/main"] == commit
-    assert other.entries(origin.address, commit)
+    assert other.files.entries(origin.address, commit)
 
 
 def test_what_a_git_that_was_killed_left_behind_goes_with_the_next_fetch(
@@ -307,7 +307,7 @@ def test_a_server_that_sends_without_end_is_cut_off_and_leaves_nothing(
         fetched(mirrors, origin)
     assert "sent a pack of more than 19.5 KiB, which is not taken" in str(caught.value)
     assert "count-objects" in (caught.value.hint or "")
-    assert mirrors.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
+    assert mirrors.revisions.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
     assert not list((tmp_path / "mirrors").rglob("tmp_*"))
 
 
@@ -320,7 +320,7 @@ def test_an_answer_without_any_branch_is_not_believed_of_a_repository_that_had_s
     with pytest.raises(RepositoryUnreachable, match="no branch and no tag any more, which is not believed") as caught:
         mirrors.poll(empty.address)
     assert caught.value.hint
-    assert mirrors.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
+    assert mirrors.revisions.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
 
 
 def break_packs(folder: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_server_that_is_gone_leaves_the_mirror_usable(origin: Repository, mirr
     shutil.rmtree(origin.path)
     with pytest.raises(RepositoryUnreachable):
         mirrors.update(origin.address, RemoteRefs({"refs/heads/main": "0" * 40}, None))
-    assert mirrors.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
+    assert mirrors.revisions.resolve(origin.address, "main", None).commit == refs.refs["refs/heads/main"]
 
 
 def test_many_fetches_do_not_pile_up_packs(
@@ -348,7 +348,7 @@ def test_many_fetches_do_not_pile_up_packs(
         fetched(mirrors, origin)
     assert len(list((tmp_path / "mirrors").glob("*.git/objects/pack/*.pack"))) <= 4
     # an app may still run what no branch reaches any more
-    assert mirrors.subject(origin.address, first) == "first"
+    assert mirrors.revisions.subject(origin.address, first) == "first"
 
 
 # resolve
@@ -362,11 +362,11 @@ def test_branches_tags_commits_and_ranges_resolve_from_a_poll_and_from_the_mirro
     second = origin.commit("second")
     refs = fetched(mirrors, origin)
     for known in (refs, None):
-        assert mirrors.resolve(origin.address, "main", known) == Resolved(second, "refs/heads/main")
-        assert mirrors.resolve(origin.address, "v1.2.0", known) == Resolved(first, "refs/tags/v1.2.0")
-        assert mirrors.resolve(origin.address, "^1.1", known) == Resolved(first, "refs/tags/v1.2.0")
-        assert mirrors.resolve(origin.address, first, known) == Resolved(first, None)
-        assert mirrors.resolve(origin.address, first[:7], known) == Resolved(first, None)
+        assert mirrors.revisions.resolve(origin.address, "main", known) == Resolved(second, "refs/heads/main")
+        assert mirrors.revisions.resolve(origin.address, "v1.2.0", known) == Resolved(first, "refs/tags/v1.2.0")
+        assert mirrors.revisions.resolve(origin.address, "^1.1", known) == Resolved(first, "refs/tags/v1.2.0")
+        assert mirrors.revisions.resolve(origin.address, first, known) == Resolved(first, None)
+        assert mirrors.revisions.resolve(origin.address, first[:7], known) == Resolved(first, None)
 
 
 def test_a_revision_that_is_not_there_is_named_with_what_is_near(origin: Repository, mirrors: Mirrors) -> None:
@@ -375,23 +375,23 @@ def test_a_revision_that_is_not_there_is_named_with_what_is_near(origin: Reposit
     origin.git("tag", "v2.0.0")
     refs = fetched(mirrors, origin)
     with pytest.raises(RevisionNotFound, match="'relaese'") as caught:
-        mirrors.resolve(origin.address, "relaese", refs)
+        mirrors.revisions.resolve(origin.address, "relaese", refs)
     assert origin.address in str(caught.value)
     assert "such as release" in str(caught.value.hint)
     for missing in ("0" * 40, "0000000", "abc"):
         with pytest.raises(RevisionNotFound):
-            mirrors.resolve(origin.address, missing, refs)
+            mirrors.revisions.resolve(origin.address, missing, refs)
     with pytest.raises(RevisionNotFound, match="matches '\\^3'") as caught:
-        mirrors.resolve(origin.address, "^3", refs)
+        mirrors.revisions.resolve(origin.address, "^3", refs)
     assert "v2.0.0" in str(caught.value.hint)
     with pytest.raises(RevisionNotFound, match="not a version range"):
-        mirrors.resolve(origin.address, "^x", refs)
+        mirrors.revisions.resolve(origin.address, "^x", refs)
 
 
 @pytest.mark.parametrize("revision", ["--upload-pack=touch x", "-x", "", "a\nb"])
 def test_a_revision_that_could_be_an_option_is_refused(origin: Repository, mirrors: Mirrors, revision: str) -> None:
     with pytest.raises(RepositoryRefused):
-        mirrors.resolve(origin.address, revision, RemoteRefs({}, None))
+        mirrors.revisions.resolve(origin.address, revision, RemoteRefs({}, None))
 
 
 # reading
@@ -407,10 +407,10 @@ def test_a_thousand_trees_cost_one_process(
         (commit, "./app/"),
         (commit, "other"),
     ]
-    found = mirrors.trees(origin.address, wanted)
+    found = mirrors.files.trees(origin.address, wanted)
     # for what is missing it is looked once whether the mirror has all of the commit
     assert commands() == ["cat-file", "cat-file", "rev-list"]
-    assert mirrors.trees(origin.address, wanted) == found
+    assert mirrors.files.trees(origin.address, wanted) == found
     assert commands() == ["cat-file"]
     assert found[commit, "app"] == found[commit, "./app/"] == origin.git("rev-parse", "HEAD:app")
     assert found[commit, "app7"] is None
@@ -422,7 +422,7 @@ def test_only_a_change_in_the_folder_changes_its_tree(origin: Repository, mirror
     second = origin.commit("elsewhere", other="y")
     third = origin.commit("here", app__main="two")
     fetched(mirrors, origin)
-    trees = [mirrors.tree(origin.address, commit, "app") for commit in (first, second, third)]
+    trees = [mirrors.files.tree(origin.address, commit, "app") for commit in (first, second, third)]
     assert trees[0] == trees[1] != trees[2]
 
 
@@ -430,13 +430,13 @@ def test_a_folder_or_commit_that_is_not_there_is_said(origin: Repository, mirror
     commit = fetched(mirrors, origin).refs["refs/heads/main"]
     for directory in ("nope", "other", "app/main", "a\nb"):
         with pytest.raises(StageFailed, match="has no folder"):
-            mirrors.tree(origin.address, commit, directory)
+            mirrors.files.tree(origin.address, commit, directory)
     with pytest.raises(RevisionNotFound, match="has no commit"):
-        mirrors.tree(origin.address, "0" * 40, "app")
+        mirrors.files.tree(origin.address, "0" * 40, "app")
     with pytest.raises(RepositoryRefused):
-        mirrors.tree(origin.address, "--all", "app")
+        mirrors.files.tree(origin.address, "--all", "app")
     with pytest.raises(RepositoryUnreachable, match="not been fetched"):
-        mirrors.tree("/nowhere/at/all", commit)
+        mirrors.files.tree("/nowhere/at/all", commit)
 
 
 def test_entries_and_blobs_are_read_whatever_their_names(origin: Repository, mirrors: Mirrors) -> None:
@@ -444,20 +444,20 @@ def test_entries_and_blobs_are_read_whatever_their_names(origin: Repository, mir
     (origin.path / "app" / "link").symlink_to("main")
     commit = origin.commit("names")
     fetched(mirrors, origin)
-    entries = {entry.path: entry for entry in mirrors.entries(origin.address, commit, "app")}
+    entries = {entry.path: entry for entry in mirrors.files.entries(origin.address, commit, "app")}
     assert set(entries) == {"main", "link", 'ü\n"x" y'}
     assert (entries["link"].mode, entries["main"].mode) == ("120000", "100644")
-    top = mirrors.entries(origin.address, commit, recursive=False)
+    top = mirrors.files.entries(origin.address, commit, recursive=False)
     assert [(entry.path, entry.kind) for entry in top] == [("app", "tree"), ("other", "blob")]
     ids = [entry.object_id for entry in entries.values()]
-    blobs = mirrors.blobs(origin.address, [*ids, *ids], limit_bytes=3000)
+    blobs = mirrors.files.blobs(origin.address, [*ids, *ids], limit_bytes=3000)
     assert blobs[entries['ü\n"x" y'].object_id] == b"\0\n\xff" * 1000
     assert blobs[entries["main"].object_id] == b"one"
-    assert mirrors.blobs(origin.address, [], limit_bytes=1) == {}
+    assert mirrors.files.blobs(origin.address, [], limit_bytes=1) == {}
     with pytest.raises(StageFailed, match="has 3000 bytes, 2999 are allowed"):
-        mirrors.blobs(origin.address, ids, limit_bytes=2999)
+        mirrors.files.blobs(origin.address, ids, limit_bytes=2999)
     with pytest.raises(StageFailed, match="no file"):
-        mirrors.blobs(origin.address, [commit], limit_bytes=2999)
+        mirrors.files.blobs(origin.address, [commit], limit_bytes=2999)
 
 
 def test_the_folders_of_many_apps_are_listed_by_one_process_and_never_again(
@@ -474,18 +474,18 @@ def test_the_folders_of_many_apps_are_listed_by_one_process_and_never_again(
     fetched(mirrors, origin)
     commands()
     folders = [(commit, f"app{number}") for number in range(20)]
-    trees = mirrors.trees(origin.address, folders)
-    listings = [mirrors.listing(origin.address, trees[folder] or "") for folder in folders]
+    trees = mirrors.files.trees(origin.address, folders)
+    listings = [mirrors.files.listing(origin.address, trees[folder] or "") for folder in folders]
     assert commands() == ["cat-file", "cat-file"]
-    assert mirrors.trees(origin.address, folders) == trees
-    assert mirrors.listing(origin.address, trees[folders[7]] or "") == listings[7]
+    assert mirrors.files.trees(origin.address, folders) == trees
+    assert mirrors.files.listing(origin.address, trees[folders[7]] or "") == listings[7]
     assert commands() == []
     for (_, folder), listing in zip(folders, listings, strict=True):
-        entries = mirrors.entries(origin.address, commit, folder, recursive=False)
+        entries = mirrors.files.entries(origin.address, commit, folder, recursive=False)
         assert tuple(listing.values()) == entries
         assert tuple(listing) == tuple(entry.path for entry in entries)
     with pytest.raises(RepositoryUnreachable, match="is damaged"):
-        mirrors.listing(origin.address, "0" * 40)
+        mirrors.files.listing(origin.address, "0" * 40)
 
 
 def test_a_force_push_is_seen_and_what_it_dropped_is_named(origin: Repository, mirrors: Mirrors) -> None:
@@ -495,17 +495,17 @@ def test_a_force_push_is_seen_and_what_it_dropped_is_named(origin: Repository, m
     origin.git("reset", "--quiet", "--hard", first)
     new = origin.commit("instead")
     fetched(mirrors, origin)
-    assert mirrors.is_ancestor(origin.address, first, new)
-    assert not mirrors.is_ancestor(origin.address, dropped, new)
-    assert not mirrors.is_ancestor(origin.address, "0" * 40, new)
-    (line,) = mirrors.vanished(origin.address, dropped, new)
+    assert mirrors.revisions.is_ancestor(origin.address, first, new)
+    assert not mirrors.revisions.is_ancestor(origin.address, dropped, new)
+    assert not mirrors.revisions.is_ancestor(origin.address, "0" * 40, new)
+    (line,) = mirrors.revisions.vanished(origin.address, dropped, new)
     assert line.startswith(f"{dropped[:7]} dropped ?[31mxxx")
     assert len(line) == 100
-    assert mirrors.vanished(origin.address, first, new) == ()
-    assert mirrors.vanished(origin.address, "0" * 40, new) == ()
-    assert mirrors.subject(origin.address, new) == "instead"
+    assert mirrors.revisions.vanished(origin.address, first, new) == ()
+    assert mirrors.revisions.vanished(origin.address, "0" * 40, new) == ()
+    assert mirrors.revisions.subject(origin.address, new) == "instead"
     with pytest.raises(RevisionNotFound):
-        mirrors.subject(origin.address, "0" * 40)
+        mirrors.revisions.subject(origin.address, "0" * 40)
 
 
 # checkout
@@ -577,7 +577,7 @@ def test_submodules_are_placed_where_asked_relative_addresses_and_nested_ones_to
     library_commit = submodule(library, "../inner", "vendor/inner", inner_commit)
     commit = submodule(origin, f"file://{library.path}", "app/library", library_commit)
     fetched(mirrors, origin)
-    assert mirrors.submodules(origin.address, commit, "app") == {"library": library_commit}
+    assert mirrors.files.submodules(origin.address, commit, "app") == {"library": library_commit}
     mirrors.checkout(origin.address, commit, "app", tmp_path / "out", submodules=True, lfs=False)
     placed = snapshot(tmp_path / "out")
     assert placed.pop("library/.gitmodules")
@@ -845,7 +845,7 @@ def test_ssh_is_never_interactive(
     for address in (f"git@example.com:{origin.path}", f"ssh://git@example.com{origin.path}"):
         refs = mirrors.poll(address)
         assert mirrors.update(address, refs)
-        assert mirrors.resolve(address, "main", None).commit == refs.refs["refs/heads/main"]
+        assert mirrors.revisions.resolve(address, "main", None).commit == refs.refs["refs/heads/main"]
     assert "-o BatchMode=yes -o ConnectTimeout=15" in arguments.read_text()
 
 
@@ -947,7 +947,7 @@ def test_https_works_with_a_password_that_no_list_of_processes_and_no_error_show
     address = f"https://ann:se%2Fsame@{https_server}/x.git"
     refs = mirrors.poll(address)
     assert mirrors.update(address, refs)
-    assert mirrors.entries(address, refs.refs["refs/heads/main"])
+    assert mirrors.files.entries(address, refs.refs["refs/heads/main"])
     shown = trace.read_text() + "".join(
         path.read_text() for path in (tmp_path / "mirrors").rglob("config") if path.is_file()
     )
@@ -978,12 +978,12 @@ def test_no_process_and_no_open_file_is_left_behind(origin: Repository, mirrors:
     for number in range(10):
         origin.commit(str(number))
         fetched(mirrors, origin)
-        mirrors.tree(origin.address, commit, "app")
+        mirrors.files.tree(origin.address, commit, "app")
         mirrors.checkout(origin.address, commit, ".", tmp_path / f"out{number}", submodules=True, lfs=True)
         with pytest.raises(RepositoryUnreachable):
             mirrors.poll("/nowhere/x")
         with pytest.raises(RevisionNotFound):
-            mirrors.resolve(origin.address, "nope", None)
+            mirrors.revisions.resolve(origin.address, "nope", None)
     mirrors.close()
     assert open_files() == files
     assert children() == processes

@@ -353,6 +353,6 @@ def test_mirrors_know_the_ids_of_files(world: World) -> None:
     mirrors = Mirrors(world.home / "m")
     address = str(world.config)
     mirrors.update(address, mirrors.poll(address))
-    found = mirrors.file_ids(address, commit, ["secrets/a.yaml", "secrets", "nothing"])
+    found = mirrors.files.file_ids(address, commit, ["secrets/a.yaml", "secrets", "nothing"])
     assert found["secrets/a.yaml"] is not None
     assert (found["secrets"], found["nothing"]) == (None, None)

@@ -131,7 +131,7 @@ class Guarded:
             self.list.write_text(listed)
         address = str(self.repository)
         self.mirrors.update(address, self.mirrors.poll(address))
-        trust = Trust(self.mirrors, Layout(self.folder / "state"))
+        trust = Trust(self.mirrors.revisions, Layout(self.folder / "state"))
         trust.check(address, Resolved(commit, ref), self.list)
 
 
@@ -326,7 +326,7 @@ def test_what_was_checked_is_not_checked_again(
 ) -> None:
     commit = ssh.sign(guarded.repository)
     guarded.check(commit, listed=ssh.listed)
-    trust = Trust(guarded.mirrors, Layout(guarded.folder / "state"))
+    trust = Trust(guarded.mirrors.revisions, Layout(guarded.folder / "state"))
     asked = []
     real = git_signatures.local
     monkeypatch.setattr(git_signatures, "local", lambda *a, **k: asked.append(a) or real(*a, **k))

@@ -137,8 +137,8 @@ def test_a_pack_that_is_broken_on_its_way_leaves_the_mirror_as_it_was(net: Net, 
         mirrors.update(address, news, timeout=POLL_SECONDS)
     print(caught.value.with_hint)
     well_said(caught.value)
-    assert mirrors.resolve(address, "main", None).commit == known.refs["refs/heads/main"]
-    assert mirrors.entries(address, known.refs["refs/heads/main"])
+    assert mirrors.revisions.resolve(address, "main", None).commit == known.refs["refs/heads/main"]
+    assert mirrors.files.entries(address, known.refs["refs/heads/main"])
     assert not list(tmp_path.rglob("tmp_*"))
     net.code.fails("no")
     assert mirrors.update(address, news)

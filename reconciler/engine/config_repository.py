@@ -58,14 +58,14 @@ class ConfigRepository:
         Raises :class:`HistoryRewritten` when the branch no longer contains what was deployed before.
         """
         if revision is not None:
-            return self.mirrors.resolve(self.address, revision, refs).commit
+            return self.mirrors.revisions.resolve(self.address, revision, refs).commit
         repository = self.configuration.repository
-        commit = self.mirrors.resolve(self.address, repository.branch, refs).commit
+        commit = self.mirrors.revisions.resolve(self.address, repository.branch, refs).commit
         before = self.journal.setting(_head_setting(self.address, repository.branch))
         if before in (None, commit) or not repository.fast_forward_only:
             return commit
-        if not self.mirrors.is_ancestor(self.address, before or "", commit):
-            gone = self.mirrors.vanished(self.address, before or "", commit)
+        if not self.mirrors.revisions.is_ancestor(self.address, before or "", commit):
+            gone = self.mirrors.revisions.vanished(self.address, before or "", commit)
             raise HistoryRewritten(
                 f"branch {repository.branch} of the config repository was rewritten: {short(commit)} does not "
                 f"contain {short(before or '')}, which was deployed"
@@ -81,16 +81,16 @@ class ConfigRepository:
         Raises :class:`UsageError` when it is elsewhere, and when nothing was rewritten.
         """
         branch = self.configuration.repository.branch
-        commit = self.mirrors.resolve(self.address, branch, refs).commit
-        if self.mirrors.resolve(self.address, revision, refs).commit != commit:
+        commit = self.mirrors.revisions.resolve(self.address, branch, refs).commit
+        if self.mirrors.revisions.resolve(self.address, revision, refs).commit != commit:
             raise UsageError(
                 f"branch {branch} of the config repository is at {commit[:12]}, and not at {revision}",
                 hint=f"look at it with `reconciler plan --revision {commit[:12]}`, then accept that",
             )
         before = self.journal.setting(_head_setting(self.address, branch))
-        if before is None or before == commit or self.mirrors.is_ancestor(self.address, before, commit):
+        if before is None or before == commit or self.mirrors.revisions.is_ancestor(self.address, before, commit):
             raise UsageError(f"branch {branch} was not rewritten, so that there is nothing to accept")
-        vanished = self.mirrors.vanished(self.address, before, commit)
+        vanished = self.mirrors.revisions.vanished(self.address, before, commit)
         self.remember(commit)
         message = f"a person accepted the rewritten branch {branch} at {short(commit)}, in place of {short(before)}"
         event = EventRecord(NO_APP, "history_accepted", message, time.time(), {"vanished": list(vanished)})
@@ -137,7 +137,7 @@ class ConfigRepository:
         folder = PurePosixPath(self.configuration.repository.path)
         if self._manifests is None:
             return None
-        moved = self.mirrors.moved(self.address, self._manifests[0], commit)
+        moved = self.mirrors.files.moved(self.address, self._manifests[0], commit)
         above = {str(place) for place in (folder, *folder.parents)}
         if moved is None or any(
             (entry := moved[path]) is None or entry.kind != "tree" for path in above & moved.keys()
@@ -154,13 +154,13 @@ class ConfigRepository:
 
     def _present_at(self, commit: str) -> frozenset[tuple[str, str]]:
         folder = self.configuration.repository.path
-        if self.mirrors.trees(self.address, [(commit, folder)])[commit, folder] is None:
+        if self.mirrors.files.trees(self.address, [(commit, folder)])[commit, folder] is None:
             # git keeps no empty folder, but one that is gone is more often a mistake than the wish for no app
             raise RevisionNotFound(
                 f"the config repository has no folder {folder} at {short(commit)}, so its manifests are not known",
                 hint="commit the folder (an empty file in it will do), or correct repository.path in agent.yaml",
             )
-        entries = self.mirrors.entries(self.address, commit, folder)
+        entries = self.mirrors.files.entries(self.address, commit, folder)
         return frozenset(
             (str(PurePosixPath(folder) / entry.path), entry.object_id)
             for entry in entries
@@ -171,13 +171,13 @@ class ConfigRepository:
         """What files, given as path and object id, say; one that is too large is not even fetched from the mirror."""
         from reconciler.model.manifest_reading import read_manifest_file  # noqa: PLC0415  as above
 
-        sizes = self.mirrors.sizes(self.address, [object_id for _, object_id in files])
+        sizes = self.mirrors.files.sizes(self.address, [object_id for _, object_id in files])
         total = sum(sizes[object_id] for _, object_id in files if sizes[object_id] <= MANIFEST_LIMIT_BYTES)
         if total > MANIFESTS_BYTES:
             raise self._too_much(f"{total:,} bytes of manifests, and {MANIFESTS_BYTES:,} are the limit")
         small = [object_id for object_id, size in sizes.items() if size <= MANIFEST_LIMIT_BYTES]
         allowed = self.configuration.allow.uwsgi_options
-        contents = self.mirrors.blobs(self.address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
+        contents = self.mirrors.files.blobs(self.address, small, limit_bytes=MANIFEST_LIMIT_BYTES)
         return {
             (path, object_id): read_manifest_file(one_line(path), contents[object_id], allowed)
             if object_id in contents
@@ -211,12 +211,12 @@ class ConfigRepository:
         """A file of the folder ``templates/``; ``None`` when there is none of that name."""
         folder, _, file = f"{TEMPLATES_FOLDER}/{name}".rpartition("/")
         try:
-            entries = self.mirrors.entries(self.address, commit, folder, recursive=False)
+            entries = self.mirrors.files.entries(self.address, commit, folder, recursive=False)
         except RevisionNotFound:
             return None
         for entry in entries:
             if entry.path.rpartition("/")[2] == file and entry.kind == "blob" and entry.mode != "120000":
-                blobs = self.mirrors.blobs(self.address, [entry.object_id], limit_bytes=MANIFEST_LIMIT_BYTES)
+                blobs = self.mirrors.files.blobs(self.address, [entry.object_id], limit_bytes=MANIFEST_LIMIT_BYTES)
                 return blobs[entry.object_id].decode("utf-8", "replace")
         return None
 

@@ -90,7 +90,7 @@ class Engine:
         self._made = Made(self.journal)
         self.work = Work(Attempting(self))
         self.certifying = Certifying(self.host, self.journal, self.reader.configuration.acme)
-        self._settling = Settling(self.host.mirrors, self.journal, self.reader)
+        self._settling = Settling(self.host.mirrors.revisions, self.journal, self.reader)
         self._housekeeping = Housekeeping(self.host, self.journal, self.reader.configuration, self.observer)
 
     def plan(self, *, app: str | None = None, revision: str | None = None) -> PassResult:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from reconciler.host.git import Mirrors, TreeEntry
+from reconciler.host.git import RepositoryFiles, TreeEntry
 from reconciler.model.errors import StageFailed
 from reconciler.model.object_ids import short
 
@@ -16,8 +16,10 @@ READ_LIMIT_BYTES = 16 * 1024 * 1024
 class GitSource:
     """Answers what stages ask about an app's files; every folder is listed at most once."""
 
-    def __init__(self, mirrors: Mirrors, address: str, commit: str, tree: str, submodules: Mapping[str, str]) -> None:
-        self._mirrors = mirrors
+    def __init__(
+        self, files: RepositoryFiles, address: str, commit: str, tree: str, submodules: Mapping[str, str]
+    ) -> None:
+        self._files = files
         self._address = address
         self._listings: dict[str, Mapping[str, TreeEntry]] = {}
         self._contents: dict[str, bytes | None] = {}
@@ -36,13 +38,13 @@ class GitSource:
         return self._contents[path]
 
     def _blob(self, path: str, object_id: str) -> bytes:
-        size = self._mirrors.sizes(self._address, [object_id]).get(object_id, 0)
+        size = self._files.sizes(self._address, [object_id]).get(object_id, 0)
         if size > READ_LIMIT_BYTES:
             raise StageFailed(
                 f"{path} has {size:,} bytes at {short(self.commit)}, and {READ_LIMIT_BYTES:,} are the limit",
                 hint="check that it is the file you mean",
             )
-        return self._mirrors.blobs(self._address, [object_id], limit_bytes=READ_LIMIT_BYTES)[object_id]
+        return self._files.blobs(self._address, [object_id], limit_bytes=READ_LIMIT_BYTES)[object_id]
 
     def tree_of(self, path: str) -> str | None:
         """The git id of a folder below the app's folder."""
@@ -55,5 +57,5 @@ class GitSource:
         parent, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
         if parent not in self._listings:
             above = self.tree_of(parent)
-            self._listings[parent] = self._mirrors.listing(self._address, above) if above is not None else {}
+            self._listings[parent] = self._files.listing(self._address, above) if above is not None else {}
         return self._listings[parent].get(name)

@@ -97,9 +97,9 @@ class Reader:
         self.repository = ConfigRepository(
             self.configuration, self.host.mirrors, self.journal, self.config_address, self.labels
         )
-        self.trust = Trust(self.host.mirrors, self.host.layout)
+        self.trust = Trust(self.host.mirrors.revisions, self.host.layout)
         self.polls = Polls(self.host.mirrors, self.configuration.repository.interval.total_seconds())
-        self.secrets = SecretValues(self.host.mirrors, self.config_address, self.places.age_key)
+        self.secrets = SecretValues(self.host.mirrors.files, self.config_address, self.places.age_key)
 
     @property
     def fresh(self) -> bool:
@@ -225,7 +225,7 @@ class Reader:
         # an exact commit that was resolved before cannot mean anything else now
         if known is not None and known.app.commit == wanted:
             return Resolved(wanted, None)
-        return self.host.mirrors.resolve(address, wanted, refs)
+        return self.host.mirrors.revisions.resolve(address, wanted, refs)
 
     def _trees(
         self, manifests: list[Manifest], commits: Mapping[str, str], failed: dict[str, ReconcilerError]
@@ -248,7 +248,7 @@ class Reader:
             if not group:
                 continue
             places = {m.name: (commits[m.name], m.spec.source.directory) for m in group}
-            trees = self.host.mirrors.trees(address, list(set(places.values())))
+            trees = self.host.mirrors.files.trees(address, list(set(places.values())))
             for name, place in places.items():
                 tree = trees[place]
                 if tree is None:
@@ -278,7 +278,7 @@ class Reader:
         (older, commit), apps = max(steps.items(), key=lambda item: len(item[1]), default=(("", ""), []))
         if not apps or (len(apps) == 1 and address != self.config_address):
             return {}
-        moved = self.host.mirrors.moved(address, older, commit)
+        moved = self.host.mirrors.files.moved(address, older, commit)
         if moved is None:
             return {}
         found: dict[str, str] = {}
@@ -290,7 +290,7 @@ class Reader:
                 found[manifest.name] = tree
             elif (entry := moved[path]) is not None and entry.kind == "tree":
                 found[manifest.name] = places[commit, directory] = entry.object_id
-        self.host.mirrors.note_trees(address, places)
+        self.host.mirrors.files.note_trees(address, places)
         return found
 
     def _resolve(
@@ -316,8 +316,8 @@ class Reader:
             return known.app
         address = self._address(manifest)
         spec = manifest.spec.source
-        submodules = self.host.mirrors.submodules(address, commit, spec.directory) if spec.submodules else {}
-        source = GitSource(self.host.mirrors, address, commit, tree, submodules)
+        submodules = self.host.mirrors.files.submodules(address, commit, spec.directory) if spec.submodules else {}
+        source = GitSource(self.host.mirrors.files, address, commit, tree, submodules)
         template: Callable[[str], str | None] = partial(self.repository.template, config_commit)
         secrets = self.secrets.values(config_commit, manifest)
         facts = Facts(manifest, source, address, self.host, template, secrets)

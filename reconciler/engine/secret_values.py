@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.host.git import Mirrors
+from reconciler.host.git import RepositoryFiles
 from reconciler.model.errors import SecretsUnreadable
 from reconciler.model.manifest import Manifest
 from reconciler.model.object_ids import short
@@ -22,7 +22,7 @@ _Keys = tuple[str, ...]
 class SecretValues:
     """Decrypts with the age key of this host; a file that has not changed is decrypted once."""
 
-    mirrors: Mirrors
+    files: RepositoryFiles
     address: str
     key_file: Path
     _files: dict[tuple[str, str], Mapping[_Keys, Secret]] = field(default_factory=dict)
@@ -38,7 +38,7 @@ class SecretValues:
         known = self._object_ids[1]
         missing = [file for file in files if file not in known]
         if missing:
-            known |= self.mirrors.file_ids(self.address, commit, missing)
+            known |= self.files.file_ids(self.address, commit, missing)
         return tuple((file, known[file]) for file in files)
 
     def values(self, commit: str, manifest: Manifest) -> dict[str, Secret]:
@@ -71,7 +71,7 @@ class SecretValues:
 
         place = (file, object_id)
         if place not in self._files:
-            content = self.mirrors.blobs(self.address, [object_id], limit_bytes=FILE_LIMIT_BYTES)[object_id]
+            content = self.files.blobs(self.address, [object_id], limit_bytes=FILE_LIMIT_BYTES)[object_id]
             try:
                 decrypted = decrypt_file(file, content, unwrapping(self.key_file))
                 self._files[place] = {

@@ -20,7 +20,7 @@ from reconciler.engine.polling import Polled, refs_of
 from reconciler.engine.results import AppResult
 from reconciler.engine.trust import unchanged
 from reconciler.host.daemons import boot_id
-from reconciler.host.git import Mirrors
+from reconciler.host.git import Revisions
 from reconciler.host.journal import AppRecord, Journal
 from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
@@ -64,7 +64,7 @@ class Settled:
 class Settling:
     """Remembers a settled host, and finds out whether it still is one."""
 
-    mirrors: Mirrors
+    revisions: Revisions
     journal: Journal
     reader: Reader
     _remembered: Settled | None = None
@@ -149,7 +149,7 @@ class Settling:
         )
 
     def _resolved(self, address: str, revision: str, polled: Polled) -> str:
-        return self.mirrors.resolve(address, revision, refs_of(polled, address)).commit
+        return self.revisions.resolve(address, revision, refs_of(polled, address)).commit
 
 
 def settled_by(desired: Desired, results: tuple[AppResult, ...], branch: str) -> Settled | None:

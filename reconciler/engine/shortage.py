@@ -77,8 +77,8 @@ def _needed(
 
 def _checkout(app: DesiredApp, host: Host) -> tuple[int, int]:
     address, directory = app.facts.address, app.manifest.spec.source.directory
-    entries = host.mirrors.entries(address, app.commit, directory)
-    sizes = host.mirrors.sizes(address, [entry.object_id for entry in entries if entry.kind == "blob"])
+    entries = host.mirrors.files.entries(address, app.commit, directory)
+    sizes = host.mirrors.files.sizes(address, [entry.object_id for entry in entries if entry.kind == "blob"])
     blocks = sum(-(-sizes.get(entry.object_id, 0) // BLOCK_BYTES) for entry in entries)
     folders = {entry.path.rpartition("/")[0] for entry in entries}
     return blocks * BLOCK_BYTES, len(entries) + len(folders)

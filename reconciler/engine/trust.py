@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from reconciler.host.git import Mirrors, Resolved
+from reconciler.host.git import Resolved, Revisions
 from reconciler.host.git_signatures import Signers, read_signers, signers_digest
 from reconciler.host.layout import Layout
 
@@ -15,7 +15,7 @@ from reconciler.host.layout import Layout
 class Trust:
     """Checks signatures; what was checked once against the same list is not checked again."""
 
-    mirrors: Mirrors
+    revisions: Revisions
     layout: Layout
     _lists: dict[Path, tuple[str, Signers]] = field(default_factory=dict)
     _good: set[tuple[str, str, Resolved]] = field(default_factory=set)
@@ -30,7 +30,7 @@ class Trust:
         signers = self._signers(file, address)
         known = (signers.digest, address, resolved)
         if known not in self._good:
-            self.mirrors.check_signature(address, resolved, signers)
+            self.revisions.check_signature(address, resolved, signers)
             self._good.add(known)
 
     @property

@@ -5,16 +5,17 @@ from __future__ import annotations
 import posixpath
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
 
 from reconciler.host.files import TEMPORARY_PREFIX
 from reconciler.host.git_addresses import Address, masked, parse_address, submodule_address
 from reconciler.host.git_commands import local
+from reconciler.host.git_files import RepositoryFiles
 from reconciler.host.git_lfs import find_pointers, replace_pointers
 from reconciler.host.git_objects import TooManyEntries, extent_of, read_settings
+from reconciler.host.git_upkeep import KeptMirrors
 from reconciler.model.errors import RevisionNotFound, StageFailed
 from reconciler.model.object_ids import short
 
@@ -28,23 +29,6 @@ FOLDER_DEPTH = 200
 GIBIBYTE = 1024**3
 
 _MODULE_SETTING = re.compile(r"submodule\.(?P<name>.+)\.(?P<key>path|url)", re.DOTALL)
-_Answer = TypeVar("_Answer")
-
-
-class MirrorSource(Protocol):
-    """What a checkout needs of :class:`~reconciler.host.git.Mirrors`."""
-
-    def tree(self, address: str, commit: str, directory: str = ".") -> str:
-        """The tree id of a folder."""
-
-    def submodules(self, address: str, commit: str, directory: str) -> Mapping[str, str]:
-        """The submodules below a folder: relative path and commit."""
-
-    def provide(self, address: str, commit: str, *, timeout: float) -> None:
-        """Fetch a repository unless its mirror has this commit already."""
-
-    def read(self, parsed: Address, action: Callable[[Path], _Answer]) -> _Answer:
-        """What ``action`` reads from a mirror."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +61,8 @@ class _Used:
 class Checkout:
     """How a folder is placed; ``timeout`` in seconds holds for each of git's commands."""
 
-    mirrors: MirrorSource
+    mirrors: KeptMirrors
+    files: RepositoryFiles
     submodules: bool
     lfs: bool
     timeout: float
@@ -87,7 +72,7 @@ class Checkout:
     def place(self, origin: Origin, destination: Path, *, depth: int = 0) -> None:
         """Write the files of ``origin`` to ``destination``; ``depth`` counts the submodules above it."""
         parsed = parse_address(origin.address)
-        tree = self.mirrors.tree(origin.address, origin.commit, origin.directory)
+        tree = self.files.tree(origin.address, origin.commit, origin.directory)
         self._check_extent(parsed, origin, tree)
         self.mirrors.read(parsed, lambda mirror: place_tree(mirror, tree, destination, timeout=self.timeout))
         if self.lfs:
@@ -95,7 +80,7 @@ class Checkout:
             self.mirrors.read(parsed, lambda mirror: self._place_large_files(mirror, parsed, origin, destination))
         if not self.submodules:
             return
-        for path, commit in self.mirrors.submodules(origin.address, origin.commit, origin.directory).items():
+        for path, commit in self.files.submodules(origin.address, origin.commit, origin.directory).items():
             self._place_submodule(origin, path, commit, place_of_submodule(destination, path), depth=depth + 1)
 
     def _check_extent(self, parsed: Address, origin: Origin, tree: str) -> None:
@@ -152,7 +137,7 @@ class Checkout:
         address = submodule_address(parent.address, url)
         self.mirrors.provide(address, commit, timeout=self.timeout)
         try:
-            self.mirrors.tree(address, commit)
+            self.files.tree(address, commit)
         except RevisionNotFound as error:
             raise RevisionNotFound(
                 f"{parsed.shown}: its submodule {whole_path!r} is at {short(commit)}, which "

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Literal, cast
 
 from reconciler.host.git_commands import OutputTooLong, local
-from reconciler.model.errors import CommandFailed, RepositoryUnreachable, StageFailed
-from reconciler.model.object_ids import short
+from reconciler.model.errors import CommandFailed, RepositoryRefused, RepositoryUnreachable, StageFailed
+from reconciler.model.object_ids import is_whole, short
 
 Kind = Literal["blob", "tree", "commit"]
 
@@ -183,6 +183,13 @@ def _listing(mirror: Path, arguments: Sequence[str], limit: int) -> bytes:
     if listing.count(b"\0") > limit:
         raise TooManyEntries
     return listing
+
+
+def checked_id(object_id: str) -> str:
+    """A whole id, as git may be given it; raises :class:`RepositoryRefused` for any other text."""
+    if not is_whole(object_id):
+        raise RepositoryRefused(f"{object_id!r} is not the full id of a git object")
+    return object_id
 
 
 def tree_name(commit: str, directory: str) -> str:

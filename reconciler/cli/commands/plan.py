@@ -35,7 +35,7 @@ def run(invocation: Invocation, *, app: str | None = None, revision: str | None 
     installation = invocation.installation()
     with installation.engine(looking=True) as engine:
         result = engine.plan(app=app, revision=revision)
-        subject = engine.host.mirrors.subject(installation.config_address, result.revision)
+        subject = engine.host.mirrors.revisions.subject(installation.config_address, result.revision)
     if as_json:
         write_json(result.as_json(with_diff=True))
     else:
