@@ -10,8 +10,9 @@ import pytest
 
 import examples
 from reconciler.engine.collecting import Collecting
+from reconciler.engine.desired import Desired
 from reconciler.engine.engine import Engine
-from reconciler.engine.reading import Desired, Reader
+from reconciler.engine.reading import Reader
 from reconciler.host.git import Mirrors
 from reconciler.model.plan import Outcome
 from world import World, manifest, of, wsgi_app

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from reconciler.engine.desired import DesiredApp
+from reconciler.engine.desired import Desired, DesiredApp
 from reconciler.engine.results import AppResult
 from reconciler.model.stage import StageName
-
-if TYPE_CHECKING:
-    from reconciler.engine.reading import Desired
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,8 +27,7 @@ from reconciler.model.sizes import readable
 from reconciler.model.stage import STORED
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
-    from reconciler.engine.reading import Desired
+    from reconciler.engine.desired import Desired, DesiredApp
 
 SETTING = "store"
 

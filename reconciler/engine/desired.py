@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from reconciler.model.errors import ReconcilerError
 from reconciler.model.manifest import Manifest
 from reconciler.model.stage import AppliedStage, DesiredStage, StageName, release_of
 from reconciler.stages import STAGES, Facts
@@ -43,6 +44,20 @@ class DesiredApp:
     def digests(self) -> Mapping[StageName, str]:
         """The digest of every stage."""
         return {stage.stage: stage.digest for stage in self.stages}
+
+
+@dataclass(frozen=True, slots=True)
+class Desired:
+    """What git asks of this host. ``held`` are apps that must be left as they are, each with the reason.
+
+    ``unreadable`` are files that may describe any app: while there are some, nothing may be removed.
+    """
+
+    revision: str
+    apps: Mapping[str, DesiredApp]
+    held: Mapping[str, ReconcilerError]
+    problems: tuple[str, ...] = ()
+    unreadable: tuple[str, ...] = ()
 
 
 class MadeOutputs(Protocol):

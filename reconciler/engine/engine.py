@@ -33,9 +33,10 @@ from reconciler.model.trigger import Trigger, triggers_of
 from reconciler.stages.packages import packages_of
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import Desired
     from reconciler.engine.planning import AppliedApps, Planning
     from reconciler.engine.polling import Polled
-    from reconciler.engine.reading import Desired, Reader
+from reconciler.engine.reading import Reader
 
 UNDER_WAY = "applying"
 """How the journal counts apps that a pass of the agent left to the work that goes on."""

@@ -19,9 +19,8 @@ from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
+    from reconciler.engine.desired import Desired, DesiredApp
     from reconciler.engine.planning import AppliedApps
-    from reconciler.engine.reading import Desired
     from reconciler.engine.work import Work
 
 AT_REST = frozenset({Outcome.UNCHANGED, Outcome.QUARANTINED, Outcome.SUSPENDED})

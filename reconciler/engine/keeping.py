@@ -12,8 +12,7 @@ from reconciler.host.journal import AppRecord, Journal, ReleaseState
 from reconciler.model.stage import STORED, AppliedStage, StageName
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
-    from reconciler.engine.reading import Desired
+    from reconciler.engine.desired import Desired, DesiredApp
 
 HISTORY_READ = 5_000
 """How many verified attempts for one app are looked at; a release may be verified many times."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from reconciler.engine.desired import DesiredApp
+from reconciler.engine.desired import Desired, DesiredApp
 from reconciler.engine.drifting import Drifting, held_note, hold_nothing
 from reconciler.engine.hooks import crosses
 from reconciler.engine.observing import plan_of
@@ -25,9 +24,6 @@ from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
 from reconciler.model.stage import AppliedStage, Difference, StageName, release_of
 from reconciler.stages.packages import packages_of
-
-if TYPE_CHECKING:
-    from reconciler.engine.reading import Desired
 
 AppliedApps = dict[str, dict[StageName, AppliedStage]]
 

@@ -31,8 +31,9 @@ from reconciler.stages import STAGES
 from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
+    from reconciler.engine.desired import Desired
     from reconciler.engine.planning import AppliedApps
-    from reconciler.engine.reading import Desired, Reader
+from reconciler.engine.reading import Reader
 
 FORMAT = 1
 SETTING = "settled"

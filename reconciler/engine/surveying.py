@@ -25,8 +25,7 @@ from reconciler.stages import STAGES
 from reconciler.stages.app_folder import ENVIRONMENT, TREE
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
-    from reconciler.engine.reading import Desired
+    from reconciler.engine.desired import Desired, DesiredApp
     from reconciler.engine.results import AppResult
 
 WITH_SCAN = frozenset({Trigger.DRIFT, Trigger.SYNC})

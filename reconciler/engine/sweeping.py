@@ -22,7 +22,7 @@ from reconciler.model.stage import AppliedStage, StageName, release_of
 from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
-    from reconciler.engine.reading import Desired
+    from reconciler.engine.desired import Desired
 
 _ENVIRONMENT = re.compile(r"(?P<vassal>(?P<app>[a-z][a-z0-9-]*)(\.(?P<release>[0-9a-f]{12}))?)\.env(\.kept)?")
 HEADER_BYTES = 256

@@ -18,8 +18,7 @@ from reconciler.model.errors import Retry
 from reconciler.model.plan import Outcome
 
 if TYPE_CHECKING:
-    from reconciler.engine.desired import DesiredApp
-    from reconciler.engine.reading import Desired
+    from reconciler.engine.desired import Desired, DesiredApp
 
 FIRST_RETRY_SECONDS = 5.0
 """How long after its first failure an app is tried again that failed for a reason which may pass by itself;"""
