@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from reconciler.engine.switching import retire_all_but
+from reconciler.engine.retiring import retire_all_but
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, refusal, remove_app
 from reconciler.engine.recording import as_reconciler_error
-from reconciler.engine.switching import left_over, retire_all_but
+from reconciler.engine.retiring import left_over, retire_all_but
 from reconciler.host.layout import Layout
 from reconciler.host.open_sockets import listening_sockets
 from reconciler.host.releases import SOCKET_KINDS, public_release

@@ -1,4 +1,4 @@
-"""Verify: every probe of the manifest, on the candidate's own socket and then through nginx."""
+"""Verify: a vassal that is up, then every probe of the manifest, on its own socket and through nginx."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from reconciler.engine.desired import DesiredApp
 from reconciler.engine.static_probes import probe_static, served_by_nginx
 from reconciler.host.files import size_of, tail_of
 from reconciler.host.services import Host
+from reconciler.host.uwsgi import wait_until_ready
 from reconciler.model.errors import VerificationFailed
 from reconciler.model.stage import StageName
 from reconciler.model.tls_checks import HTTP_PORT, HTTPS_PORT
@@ -38,6 +39,35 @@ def host_header(app: DesiredApp, host: Host) -> str:
 
 def _place(app: DesiredApp, host: Host) -> tuple[int, bool]:
     return public_place(host, app.manifest, app.stage(StageName.NGINX).inputs.declared)
+
+
+def wait_for_release(
+    host: Host,
+    app: str,
+    vassal: str,
+    release: str,
+    deadline: float,
+    *,
+    rewritten: bool,
+    log_position: int | None = None,
+) -> None:
+    """Return when a vassal of an app runs ``release``; raises :class:`VerificationFailed` with what its log says.
+
+    ``deadline`` is by the monotonic clock. ``rewritten``: the Emperor may have started the vassal with what its file
+    was before. Without ``log_position`` the log counts from now on.
+    """
+    log = host.layout.app_log(app)
+    wait_until_ready(
+        host.emperor,
+        vassal,
+        stats=host.layout.socket(vassal, "stats"),
+        http=host.layout.socket(vassal, "http"),
+        log=log,
+        log_position=size_of(log) if log_position is None else log_position,
+        release=release,
+        deadline=deadline,
+        rewritten=rewritten,
+    )
 
 
 def probe_candidate(host: Host, app: DesiredApp, vassal: str, deadline: float, log_position: int) -> None:
