@@ -15,53 +15,63 @@ from reconciler.model.errors import UsageError
 if TYPE_CHECKING:
     from reconciler.cli.first_booting import Made
 
+MAIN = "main"
 LABEL, VARIABLE = "role=web", "UV_DEFAULT_INDEX=https://pypi.example.com/simple"
+"""Examples of pairs."""
+
+
+Folder = Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that is new or empty.")]
+CloudInit = Annotated[
+    bool, typer.Option("--cloud-init", help="Print user-data for a new server instead; the options are for that.")
+]
+Repository = Annotated[
+    str | None, typer.Option("--repository", metavar="ADDRESS", help="The config repository that it follows.")
+]
+Branch = Annotated[str, typer.Option("--branch", metavar="NAME", help="The branch that is deployed.")]
+Labels = Annotated[
+    list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the server; may be repeated.")
+]
+AgentFile = Annotated[
+    Path | None, typer.Option("--agent", metavar="FILE", help="A whole agent.yaml, in place of those three.")
+]
+Package = Annotated[
+    str | None,
+    typer.Option("--package", metavar="PLACE", help="A .deb or .whl: an address, or a path on the server."),
+]
+DeployKey = Annotated[
+    Path | None,
+    typer.Option("--deploy-key", metavar="FILE", help="A private ssh key to embed; else the server makes one."),
+]
+KnownHosts = Annotated[
+    Path | None,
+    typer.Option("--known-hosts", metavar="FILE", help="Keys of ssh servers to trust; else yours of this one."),
+]
+HostKey = Annotated[
+    str | None,
+    typer.Option("--host-key", metavar="SHA256:…", help="The fingerprint that the ssh server's owner publishes."),
+]
+Variables = Annotated[
+    list[str] | None,
+    typer.Option("--env", metavar="NAME=VALUE", help="A proxy or package index; may be repeated."),
+]
 
 
 def command(
-    folder: Annotated[Path | None, typer.Argument(metavar="DIR", help="A folder that is new or empty.")] = None,
-    cloud_init: Annotated[
-        bool, typer.Option("--cloud-init", help="Print user-data for a new server instead; the options are for that.")
-    ] = False,
-    repository: Annotated[
-        str | None, typer.Option("--repository", metavar="ADDRESS", help="The config repository that it follows.")
-    ] = None,
-    branch: Annotated[str, typer.Option("--branch", metavar="NAME", help="The branch that is deployed.")] = "main",
-    labels: Annotated[
-        list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label of the server; may be repeated.")
-    ] = None,
-    agent: Annotated[
-        Path | None, typer.Option("--agent", metavar="FILE", help="A whole agent.yaml, in place of those three.")
-    ] = None,
-    package: Annotated[
-        str | None,
-        typer.Option("--package", metavar="PLACE", help="A .deb or .whl: an address, or a path on the server."),
-    ] = None,
-    deploy_key: Annotated[
-        Path | None,
-        typer.Option("--deploy-key", metavar="FILE", help="A private ssh key to embed; else the server makes one."),
-    ] = None,
-    known_hosts: Annotated[
-        Path | None,
-        typer.Option("--known-hosts", metavar="FILE", help="Keys of ssh servers to trust; else yours of this one."),
-    ] = None,
-    host_key: Annotated[
-        str | None,
-        typer.Option("--host-key", metavar="SHA256:…", help="The fingerprint that the ssh server's owner publishes."),
-    ] = None,
-    variables: Annotated[
-        list[str] | None,
-        typer.Option("--env", metavar="NAME=VALUE", help="A proxy or package index; may be repeated."),
-    ] = None,
+    folder: Folder = None,
+    cloud_init: CloudInit = False,
+    repository: Repository = None,
+    branch: Branch = MAIN,
+    labels: Labels = None,
+    agent: AgentFile = None,
+    package: Package = None,
+    deploy_key: DeployKey = None,
+    known_hosts: KnownHosts = None,
+    host_key: HostKey = None,
+    variables: Variables = None,
 ) -> int:
     """Make a config repository, or user-data for a server.
 
     Overwrites nothing."""
-    options = {
-        "--repository": repository, "--branch": branch if branch != "main" else None, "--label": labels,
-        "--agent": agent, "--package": package, "--deploy-key": deploy_key, "--known-hosts": known_hosts,
-        "--host-key": host_key, "--env": variables,
-    }  # fmt: skip
     if cloud_init:
         if folder is not None:
             raise UsageError(f"--cloud-init makes no folder such as {folder}", hint="leave out DIR")
@@ -72,7 +82,12 @@ def command(
             pairs("--env", variables, VARIABLE),
         )  # fmt: skip
         return _print(make(asked))
-    given = [name for name, value in options.items() if value]
+    for_server = {
+        "--repository": repository, "--branch": branch if branch != MAIN else None, "--label": labels,
+        "--agent": agent, "--package": package, "--deploy-key": deploy_key, "--known-hosts": known_hosts,
+        "--host-key": host_key, "--env": variables,
+    }  # fmt: skip
+    given = [name for name, value in for_server.items() if value]
     if given:
         raise UsageError(f"{given[0]} is for user-data", hint="add --cloud-init, or leave it out")
     if folder is None:
