@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from reconciler.host.journal import Journal
     from reconciler.host.nginx_server import NginxServer
     from reconciler.host.package_installing import SystemPackages
+    from reconciler.host.services import Host
     from reconciler.host.tenants import Tenants
     from reconciler.host.uwsgi import Emperor
     from reconciler.model.configuration import Configuration
@@ -174,10 +175,6 @@ class Installation:
         from reconciler.engine.engine import Engine  # noqa: PLC0415  brings git, Jinja2 and SQLite: 250 ms
         from reconciler.engine.progress import Silence  # noqa: PLC0415
         from reconciler.engine.reading import Places, Reader  # noqa: PLC0415
-        from reconciler.host.allowance import Allowance  # noqa: PLC0415
-        from reconciler.host.git import CheckoutLimits, Mirrors  # noqa: PLC0415
-        from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
-        from reconciler.host.services import Host  # noqa: PLC0415
 
         layout = self.layout
         if isinstance(layout, SystemLayout):
@@ -188,28 +185,7 @@ class Installation:
             keep(layout, self.unknown, self.configuration)
         journal, news = (self._journal_to_look(), None) if looking else self._journal_to_work(thorough=thorough)
         with journal:
-            token = host_token(layout)
-            limits = self.configuration.limits
-            mirrors = Mirrors(layout.mirrors, CheckoutLimits(limits.checkout_files, limits.checkout_bytes))
-            nginx, emperor, tenants = self._servers()
-            system = self.configuration.profile == "system"
-            http = self.configuration.http
-            host = Host(
-                layout,
-                mirrors,
-                Interpreters(layout.cache / "interpreters.json", usable=for_every_account if system else None),
-                nginx,
-                emperor,
-                tenants,
-                LOOPBACK if system else http.address,
-                None if system else http.port,
-                token,
-                self._packages(),
-                Allowance.of(self.configuration.limits),
-                self.configuration.python.mirror,
-                self._distribution_uwsgi(),
-                None if system else http.tls_port,
-            )
+            host = self._host()
             labels = dict(self.configuration.host.labels)
             places = Places(self.age_key, self.allowed_signers)
             reader = Reader(self.configuration, host, journal, self.config_address, labels, places)
@@ -217,7 +193,36 @@ class Installation:
                 yield Engine(host, journal, reader, progress or Silence(), journal_news=news)
             finally:
                 reader.polls.close()
-                mirrors.close()
+                host.mirrors.close()
+
+    def _host(self) -> Host:
+        """What a pass works with, as the profile has it."""
+        from reconciler.host.allowance import Allowance  # noqa: PLC0415
+        from reconciler.host.git import CheckoutLimits, Mirrors  # noqa: PLC0415
+        from reconciler.host.interpreters import Interpreters, for_every_account  # noqa: PLC0415
+        from reconciler.host.services import Host  # noqa: PLC0415
+
+        layout, http, limits = self.layout, self.configuration.http, self.configuration.limits
+        nginx, emperor, tenants = self._servers()
+        system = self.configuration.profile == "system"
+        return Host(
+            layout=layout,
+            mirrors=Mirrors(layout.mirrors, CheckoutLimits(limits.checkout_files, limits.checkout_bytes)),
+            interpreters=Interpreters(
+                layout.cache / "interpreters.json", usable=for_every_account if system else None
+            ),
+            nginx=nginx,
+            emperor=emperor,
+            tenants=tenants,
+            address=LOOPBACK if system else http.address,
+            port=None if system else http.port,
+            token=host_token(layout),
+            packages=self._packages(),
+            allowance=Allowance.of(limits),
+            python_mirror=self.configuration.python.mirror,
+            distribution_uwsgi=self._distribution_uwsgi(),
+            tls_port=None if system else http.tls_port,
+        )
 
 
 def _read(file: Path, text: bytes) -> Configuration:
