@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 import pytest
 
 from reconciler.engine import polling
+from reconciler.engine.app_trees import Located, trees_of
 from reconciler.engine.asking import Answer
 from reconciler.engine.polling import Polls
 from reconciler.host.git import RemoteRefs
 from reconciler.model.errors import RepositoryUnreachable, RevisionNotFound
+from reconciler.model.manifest import Manifest, Metadata, Source, Spec, Uwsgi
 from reconciler.model.repositories import LONGEST_PAUSE_SECONDS, Trouble, pause_after, read, written
 
 OLD, NEW = RemoteRefs({"refs/heads/main": "a" * 40}, None), RemoteRefs({"refs/heads/main": "b" * 40}, None)
@@ -166,3 +168,24 @@ def test_the_pauses_grow_to_a_limit_that_is_never_below_the_interval() -> None:
     troubles = (Trouble("https://example.com/x", "it is away", 3, 1.0, 2.0),)
     assert read(written(troubles)) == troubles
     assert read(written(())) == read(None) == ()
+
+
+def test_a_mirror_that_cannot_be_read_holds_the_apps_of_its_own_repository_alone() -> None:
+    class Files:
+        def trees(self, address: str, wanted: list[tuple[str, str]]) -> dict[tuple[str, str], str | None]:
+            if address == "/bad":
+                raise AWAY
+            return {place: "tree" if place[1] == "here" else None for place in wanted}
+
+    def app(name: str, address: str, directory: str) -> Located:
+        spec = Spec(Source(address, directory=directory), Uwsgi("wsgi:app"))
+        return Located(Manifest(Metadata(name), spec), address, "c" * 40, None)
+
+    found = trees_of(
+        Files(),  # type: ignore[arg-type]
+        [app("a", "/good", "here"), app("b", "/bad", "here"), app("c", "/good", "gone")],
+        "/config",
+    )
+    assert (found["a"], found["b"]) == ("tree", AWAY)
+    assert isinstance(found["c"], RevisionNotFound)
+    assert str(found["c"]) == "/good has no folder gone at ccccccc"
