@@ -21,7 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from reconciler.host.confinement import Allowance, Confinement
+from reconciler.host.allowance import Allowance
+from reconciler.host.confinement import Confinement
 from reconciler.host.interpreter_building import Recipe, build
 from reconciler.host.source_archives import fetch, unpack
 from reconciler.host.stored_interpreters import open_mode
@@ -157,7 +158,8 @@ RESUMED = """
 import sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from reconciler.host.confinement import Allowance, Confinement
+from reconciler.host.allowance import Allowance
+from reconciler.host.confinement import Confinement
 from reconciler.host.interpreter_building import Recipe, build
 home = Path({home!r})
 folder = home / "store/killed"

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from reconciler.host.allowance import Allowance
 from reconciler.host.assets.bundling import bundle
 from reconciler.host.assets.collecting import collect
 from reconciler.host.assets.fingerprinting import fingerprint
 from reconciler.host.assets.minifying import minify
 from reconciler.host.assets.precompressing import compressed_twins, precompress
-from reconciler.host.confinement import Allowance, Confinement
+from reconciler.host.confinement import Confinement
 from reconciler.model.configuration import Limits
 from reconciler.model.errors import HostError, StageFailed
 from reconciler.model.manifest import Encoding, StaticFolder
