@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from command_line import reconciler
-from reconciler.engine import switching
+from reconciler.engine import verifying
 from reconciler.engine.results import AppResult
 from reconciler.host.uwsgi import Emperor, wait_until_ready
 from reconciler.model.plan import Outcome
@@ -158,7 +158,7 @@ def test_what_is_ready_before_anybody_waits_for_it_is_not_started_again(
             time.sleep(0.01)
         wait_until_ready(emperor, vassal, **how)
 
-    monkeypatch.setattr(switching, "wait_until_ready", late)
+    monkeypatch.setattr(verifying, "wait_until_ready", late)
     assert deploy(world, {"wsgi.py": wsgi_app("one")}).outcome is Outcome.CHANGED
     assert deploy(world, {"wsgi.py": wsgi_app("one")}, nginx={"clientMaxBodySize": "2m"}).outcome is Outcome.CHANGED
     assert "reload" not in (world.root / "logs" / "emperor.log").read_text()
