@@ -179,5 +179,5 @@ def _complaints(world: World, result: PassResult, name: str, breakage: Breakage)
 @contextmanager
 def new_town() -> Iterator[Town]:
     """A town that ends with everything in it."""
-    with new_world() as world:
+    with new_world(settled=True) as world:
         yield Town(world)

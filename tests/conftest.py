@@ -64,8 +64,8 @@ def world(request: pytest.FixtureRequest) -> Iterator[object]:
     """A host with a config repository, nginx and uWSGI of its own."""
     from world import new_world
 
-    with new_world() as made:
-        timed = any(request.node.get_closest_marker(mark) for mark in ("serial", "load", "endurance"))
+    timed = any(request.node.get_closest_marker(mark) for mark in ("serial", "load", "endurance"))
+    with new_world(settled=not timed and not request.node.get_closest_marker("builds")) as made:
         made.canary = request.path.stem in WITH_CANARY and not timed
         yield made
 

@@ -55,6 +55,7 @@ class RunningAgent:
     """``reconciler run`` as a process of its own; ``lines`` are its log lines, read from a pipe."""
 
     def __init__(self, world: World, *before: str) -> None:
+        world.unsettle()
         ours, theirs = os.pipe()
         self._log = os.fdopen(ours, "rb")
         arguments = ("-c", str(world.agent_file), "run")
@@ -108,7 +109,7 @@ class RunningAgent:
 
 @contextmanager
 def running(world: World, *before: str) -> Iterator[RunningAgent]:
-    """An agent that is ended with the block, if it still runs then; ``before`` are words before its command."""
+    """An agent that is ended with the block, if it still runs then; ``before`` begin the command of a new process."""
     agent = RunningAgent(world, *before)
     try:
         yield agent
@@ -242,6 +243,7 @@ def test_a_repository_that_is_away_for_a_while_is_told_once_and_takes_nothing_do
 
 def test_a_log_on_a_full_disk_does_not_end_the_agent(world: World) -> None:
     world.add_app("blog", "first")
+    world.unsettle()
     with Path("/dev/full").open("w") as full:
         agent = start("-c", str(world.agent_file), "run", streams=(full.fileno(),) * 3)
     try:

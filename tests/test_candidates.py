@@ -137,6 +137,7 @@ def test_a_failing_probe_quotes_the_line_that_uwsgi_logs_after_the_answer(world:
     assert "HTTP/1.1 500" in getattr(failed.error, "tail", "")
 
 
+@pytest.mark.builds
 def test_a_release_that_fails_after_the_switch_is_told_by_one_line_per_stage(world: World) -> None:
     hooks = {"hooks": {"afterSwitch": ["exit 3"]}}
     world.commit({"apps/blog/wsgi.py": wsgi_app("new"), "manifests/blog.yaml": manifest("blog", **hooks)})

@@ -43,6 +43,7 @@ def test_everything_is_well_where_a_site_is_served(world: World, capsys: pytest.
     assert "served by this installation's nginx" in rows["port"]["message"]
 
 
+@pytest.mark.builds
 def test_before_the_first_pass_the_port_is_free_and_nothing_is_made(
     world: World, capsys: pytest.CaptureFixture[str]
 ) -> None:

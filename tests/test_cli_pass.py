@@ -66,6 +66,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.builds
 def test_the_life_of_an_app_as_the_commands_tell_it(run: CommandLine) -> None:
     first = run.world.add_app("blog", "hello")
 
@@ -120,6 +121,7 @@ def test_the_life_of_an_app_as_the_commands_tell_it(run: CommandLine) -> None:
     assert run("history", "blog")[0] == 0
 
 
+@pytest.mark.builds
 def test_the_json_of_plan_and_once_is_the_contract(run: CommandLine) -> None:
     commit = run.world.add_app("blog")
     status, answer = run.json("plan")

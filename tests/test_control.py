@@ -552,6 +552,7 @@ def test_a_suspension_outlives_the_agent_and_stops_deploys(world: World) -> None
         wait_for("the new page", serves(world, "two"))
 
 
+@pytest.mark.builds
 def test_without_an_agent_the_journal_is_worked_on_directly(world: World) -> None:
     world.add_app("blog", "one")
     missing = command(world, "suspend", "blog", "--reason", "x")

@@ -52,7 +52,7 @@ def reasons(result: AppResult, stage: StageName) -> tuple[Reason, ...]:
 
 
 def deploy(world: World, **spec: object) -> AppResult:
-    result = of(world.once(), "blog") if world.root.exists() and not spec else None
+    result = of(world.once(), "blog") if (world.root / "journal.sqlite3").exists() and not spec else None
     if result is None:
         world.add_app("blog", "here", files={"static/site.css": STYLE, "helper.py": HELPER}, static=STATIC, **spec)
         result = of(world.once(), "blog")
@@ -119,6 +119,7 @@ def test_static_files_are_put_right_without_a_reload(world: World) -> None:
     assert style.read_bytes() == original
 
 
+@pytest.mark.builds
 def test_a_file_of_the_environment_is_made_anew_and_not_from_the_same_damaged_cache(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,6 +228,7 @@ def test_what_nobody_made_in_the_store_is_told(world: World) -> None:
     assert (found.app, found.path, found.difference.kind) == ("", str(stray), DifferenceKind.EXTRA)
 
 
+@pytest.mark.builds
 def test_an_index_that_is_missing_is_made_and_redeploys_nothing(world: World) -> None:
     deploy(world)
     indexes = world.root / "store" / "index"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import examples
 from reconciler.model.plan import Outcome
 from reconciler.model.stage import Action, Reason
@@ -27,6 +29,7 @@ def snapshot(root: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+@pytest.mark.builds
 def test_a_commit_becomes_a_site_and_each_change_runs_its_own_stages(world: World) -> None:
     world.add_app("blog", "first", files={"static/site.css": CSS}, static=STATIC)
     result = world.once()

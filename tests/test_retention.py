@@ -176,6 +176,7 @@ def test_old_releases_go_and_kept_ones_come_back_without_a_build(world: World) -
     assert stored(world) == {one, two, three}
 
 
+@pytest.mark.builds
 def test_moving_the_revision_back_is_a_switch_and_nothing_else(world: World) -> None:
     app = world.home / "app"
     examples.new_repository(app)

@@ -245,6 +245,7 @@ def test_another_secret_in_the_same_file_moves_nothing(world: World, keeper: Kee
     assert of(world.once(), "blog").outcome is Outcome.UNCHANGED
 
 
+@pytest.mark.builds
 def test_a_settled_pass_imports_no_cryptography(world: World, keeper: Keeper) -> None:
     world.commit({FILE: encrypted(keeper), "apps/blog/wsgi.py": SHOWS, "manifests/blog.yaml": blog()})
     world.once()

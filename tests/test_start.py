@@ -89,6 +89,7 @@ def test_a_configuration_that_became_wrong_is_refused_although_the_last_one_is_r
         pass
 
 
+@pytest.mark.builds
 def test_commands_that_read_what_is_settled_import_no_more_than_they_need(world: World) -> None:
     world.add_app("blog")
     assert not world.once().failed

@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 
+import built
 import canary
 import examples
 from reconciler.cli.wiring import Installation
@@ -147,6 +148,11 @@ class World:
         """The page of an app."""
         return self.get(path, host).text
 
+    def unsettle(self) -> None:
+        """Take away what was built before, unless a pass has made it its own: an agent tells what nobody made."""
+        if not (self.root / "journal.sqlite3").exists():
+            shutil.rmtree(self.root, ignore_errors=True)
+
     def stop(self) -> None:
         """End nginx and the Emperor of this world."""
         installation = Installation.load(self.agent_file)
@@ -198,15 +204,22 @@ def of(result: PassResult, app: str) -> AppResult:
 
 
 @contextmanager
-def new_world() -> Iterator[World]:
-    """A world that ends with everything in it; its path is short, because unix sockets need that."""
+def new_world(*, settled: bool = False) -> Iterator[World]:
+    """A world that ends with everything in it; its path is short, because unix sockets need that.
+
+    On a ``settled`` one the environment of an app without requirements is there already.
+    """
     home = Path(tempfile.mkdtemp(prefix="rw-"))
     world = World(home)
     try:
         examples.new_repository(world.config)
         world.configure()
+        if settled:
+            built.provide(world.root)
         yield world
         world.end()
+        if settled:
+            built.keep(world.root)
         canary.search(world.root)
     finally:
         world.end()
