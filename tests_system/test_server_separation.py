@@ -141,6 +141,7 @@ def test_a_command_does_not_outlive_an_agent_that_is_killed(
     hanging = "  build: {commands: ['setsid sleep 4245 & sleep 4245']}\n"
     files = {"apps/killed/wsgi.py": SHY, "manifests/killed.yaml": MANIFEST.format(name="killed", more=hanging)}
     developer.commit(CONFIG, files)
+    container.must("systemctl", "reload", "reconciler.service")
 
     def processes() -> list[str]:
         return container.run("pgrep", "--full", "^sleep 4245").out.split()
@@ -152,6 +153,8 @@ def test_a_command_does_not_outlive_an_agent_that_is_killed(
     more = f"  static: [{{source: static, url: /static/}}]\n{SECRET_OF_SHY}"
     corrected = MANIFEST.format(name="killed", more=more)
     developer.commit(CONFIG, {"manifests/killed.yaml": corrected, "apps/killed/static/a.css": "a { color: red }\n"})
+    operator.wait_until_active("reconciler.service")
+    operator.reconciler("sync", seconds=120)
     # what the next agent has begun again gives way to the correction
     wait_for_page(container, KILLED_HOST, f"a password of {len(SECRET)} characters")
     # the minifier is confined as well
