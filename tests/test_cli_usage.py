@@ -29,7 +29,11 @@ def lines_of(text: str) -> list[str]:
         (["--nope"], "no such option: --nope", "`reconciler --help` explains the arguments"),
         (["history"], "missing argument", "`reconciler history --help` explains the arguments"),
         (["status", "more"], "got unexpected extra argument", "`reconciler status --help` explains the arguments"),
-        (["history", "blog", "-n", "x"], "invalid value for", "`reconciler history --help` explains the arguments"),
+        (
+            ["history", "blog", "-n", "x"],
+            "invalid value for '-n' / '--limit': it must be a whole number",
+            "`reconciler history --help` explains the arguments",
+        ),
         (["status", "-c"], "-c needs a file", "write `-c FILE`"),
         (["validate", "/nonexistent"], "there is no folder /nonexistent", "name the config repository's folder"),
     ],

@@ -54,6 +54,12 @@ FLAGS = ("--debug",)
 
 # typer brings its own copy of click in some versions and the real one in others; this class is the same in both
 _Misused: type[Exception] = typer.BadParameter.__bases__[0]
+PLAINER = {
+    "Input should be a valid integer, unable to parse string as an integer": "it must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "it must be a number",
+    "Input should be": "it must be",
+}
+"""What typer says of the value of an option, and how it is said here."""
 
 
 class Commands(TyperGroup):
@@ -204,5 +210,7 @@ def _usage_error(error: Exception, arguments: Sequence[str]) -> UsageError:
         near = get_close_matches(unknown, COMMANDS, n=1)
         guess = f"did you mean `reconciler {near[0]}`? " if near else ""
         return UsageError(f"there is no command {unknown!r}", hint=f"{guess}`reconciler --help` lists all commands")
+    for theirs, plainer in PLAINER.items():
+        message = message.replace(theirs, plainer)
     sentence = message[:1].lower() + message[1:].rstrip(".") if message else "the arguments are wrong"
     return UsageError(sentence.replace("\n\t", " "), hint=f"`{path} --help` explains the arguments")

@@ -24,7 +24,7 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Limits
 from reconciler.model.errors import CommandFailed, DiskError, HostError, OutOfTime, ReconcilerError, StageFailed
 from reconciler.model.plan import AppPlan, Change
-from reconciler.model.stage import STORED, Action, AppliedStage, DifferenceKind, StageName
+from reconciler.model.stage import STORED, Action, AppliedApp, DifferenceKind, StageName
 from reconciler.stages import STAGES, Stage, Work
 from reconciler.stages.vassal import vassal_of
 
@@ -43,7 +43,7 @@ class Applying:
     progress: Progress
     app: DesiredApp
     plan: AppPlan
-    applied: Mapping[StageName, AppliedStage]
+    applied: AppliedApp
     contents: Contents
     limits: Limits
     seconds: dict[StageName, float] = field(default_factory=dict)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 
 from reconciler.engine.certifying import WARNED_DAYS, WARNED_LIFE_SHARE, left_before, names_of, state_of
 from reconciler.host.certificates import PairFiles, files_of, kept_pair
 from reconciler.host.journal import Journal
 from reconciler.host.layout import Layout
 from reconciler.model.condition import ConditionReason
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedApp, StageName
 from reconciler.model.times import iso_time
 
 
 def certificate_of(
-    layout: Layout, journal: Journal, app: str, applied: Mapping[StageName, AppliedStage]
+    layout: Layout, journal: Journal, app: str, applied: AppliedApp
 ) -> tuple[ConditionReason, str] | None:
     """How it stands with the certificate of an app, as a reason and a sentence; ``None`` without TLS."""
     nginx = applied.get(StageName.NGINX)

@@ -20,7 +20,7 @@ from reconciler.host.journal import EventRecord, Journal
 from reconciler.host.services import Host
 from reconciler.model.configuration import Acme
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedApps, StageName
 from reconciler.model.times import iso_time
 
 FIRST_RETRY_SECONDS = 300.0
@@ -38,7 +38,6 @@ URGENT_DAYS, URGENT_LIFE_SHARE = 7.0, 1 / 10
 DAY_SECONDS = 86_400.0
 SETTING = "certificate:"
 
-Applied = Mapping[str, Mapping[StageName, AppliedStage]]
 _Signature = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -95,7 +94,7 @@ class Certifying:
     acme: Acme
     _looked: dict[str, _Looked] = field(default_factory=dict)
 
-    def look(self, applied: Applied, busy: Collection[str] = ()) -> tuple[str, ...]:
+    def look(self, applied: AppliedApps, busy: Collection[str] = ()) -> tuple[str, ...]:
         """Take up renewed certificates; returns what is wrong with any. Apps that are ``busy`` are being changed."""
         problems: list[str] = []
         for app, declared in _with_tls(applied):
@@ -111,14 +110,14 @@ class Certifying:
         self._sweep(applied, busy)
         return tuple(dict.fromkeys(problem for problem in problems if problem))
 
-    def arrived(self, applied: Applied) -> bool:
+    def arrived(self, applied: AppliedApps) -> bool:
         """Whether a certificate is there that an app waits for to be served with."""
         return any(
             not declared.get(SERVED) and (files := files_of(self.host.layout, app, declared)) and files.exist()
             for app, declared in _with_tls(applied)
         )
 
-    def due(self, applied: Applied) -> tuple[str, ...]:
+    def due(self, applied: AppliedApps) -> tuple[str, ...]:
         """The apps for which certbot is to be run now."""
         now = time.time()
         return tuple(
@@ -127,7 +126,7 @@ class Certifying:
             if declared.get(ACME) and self._is_due(app, names_of(declared), now)
         )
 
-    def obtain(self, app: str, applied: Applied) -> bool:
+    def obtain(self, app: str, applied: AppliedApps) -> bool:
         """Run certbot for one app; returns whether there is another certificate now. Raises nothing."""
         from reconciler.host.certbot import obtain_certificate, refuse_hidden_challenges  # noqa: PLC0415
 
@@ -152,7 +151,7 @@ class Certifying:
         reporting.info("certificate_obtained", app=app, note=", ".join(names))
         return True
 
-    def sources(self, applied: Applied) -> Iterator[Path]:
+    def sources(self, applied: AppliedApps) -> Iterator[Path]:
         """The folders of certificates that others renew."""
         for app, declared in _with_tls(applied):
             files = files_of(self.host.layout, app, declared)
@@ -229,7 +228,7 @@ class Certifying:
     def _remember(self, app: str, state: CertificateState) -> None:
         self.journal.record_setting(f"{SETTING}{app}", "" if state == CertificateState() else state.written())
 
-    def _sweep(self, applied: Applied, busy: Collection[str]) -> None:
+    def _sweep(self, applied: AppliedApps, busy: Collection[str]) -> None:
         """Remove kept pairs, keys among them, of apps that have no TLS any more."""
         try:
             names = [place.name for place in self.host.layout.pairs.iterdir()]
@@ -250,7 +249,7 @@ def names_of(declared: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(name.lower() for name in declared.get("nginx.serverNames", "").split())
 
 
-def _with_tls(applied: Applied) -> Iterator[tuple[str, Mapping[str, str]]]:
+def _with_tls(applied: AppliedApps) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The apps whose site speaks HTTPS or waits for it, each with what its nginx stage declares."""
     for app, stages in applied.items():
         nginx = stages.get(StageName.NGINX)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.manifest import Manifest
-from reconciler.model.stage import AppliedStage, DesiredStage, StageName, release_of
+from reconciler.model.stage import AppliedApp, DesiredStage, StageName, release_of
 from reconciler.stages import STAGES, Facts
 
 
@@ -67,9 +67,7 @@ class MadeOutputs(Protocol):
         """The digest, or ``default`` where no output was made from these inputs."""
 
 
-def resolve_stages(
-    facts: Facts, applied: Mapping[StageName, AppliedStage], outputs: MadeOutputs
-) -> tuple[Facts, tuple[DesiredStage, ...]]:
+def resolve_stages(facts: Facts, applied: AppliedApp, outputs: MadeOutputs) -> tuple[Facts, tuple[DesiredStage, ...]]:
     """Name the inputs of every stage, in order, and choose the digest of each.
 
     An output that was made from equal inputs before keeps its digest, whatever versions of the tools made it: so an

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,14 @@ from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
 from reconciler.host.owners import account_name, changed_at
 from reconciler.model.diffs import unified
-from reconciler.model.stage import STORED, AppliedStage, Difference, DifferenceKind, StageName
+from reconciler.model.stage import (
+    STORED,
+    AppliedApp,
+    AppliedApps,
+    Difference,
+    DifferenceKind,
+    StageName,
+)
 from reconciler.model.times import iso_time
 from reconciler.stages import STAGES
 
@@ -57,7 +64,7 @@ def find_drift(layout: Layout, journal: Journal) -> tuple[Drift, ...]:
     return tuple(sorted(found, key=lambda drift: (drift.app, _order(drift.stage), drift.path)))
 
 
-def served_outputs(applied: Mapping[str, Mapping[StageName, AppliedStage]]) -> dict[Output, str]:
+def served_outputs(applied: AppliedApps) -> dict[Output, str]:
     """The outputs of all releases that serve, each with the git tree that it was checked out from, or ``""``."""
     return {
         output_of(name, stage.digest): stage.declared.get("source.tree", "")
@@ -67,7 +74,7 @@ def served_outputs(applied: Mapping[str, Mapping[StageName, AppliedStage]]) -> d
     }
 
 
-def drift_of(app: str, applied: Mapping[StageName, AppliedStage], observer: Observer) -> Iterator[Drift]:
+def drift_of(app: str, applied: AppliedApp, observer: Observer) -> Iterator[Drift]:
     """What differs for one app; costs a few calls of ``stat`` while nothing has changed."""
     for stage in STAGES:
         before = applied.get(stage.name)

@@ -29,12 +29,13 @@ from reconciler.host.services import Host
 from reconciler.model.errors import HistoryRewritten, JournalDamaged, JournalError, ReconcilerError
 from reconciler.model.plan import Outcome
 from reconciler.model.repositories import REPOSITORIES, written
+from reconciler.model.stage import AppliedApps
 from reconciler.model.trigger import Trigger, triggers_of
 from reconciler.stages.packages import packages_of
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired
-    from reconciler.engine.planning import AppliedApps, Planning
+    from reconciler.engine.planning import Planning
     from reconciler.engine.polling import Polled
 from reconciler.engine.reading import Reader
 

@@ -17,10 +17,10 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import Outcome
+from reconciler.model.stage import AppliedApps
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired, DesiredApp
-    from reconciler.engine.planning import AppliedApps
     from reconciler.engine.work import Work
 
 AT_REST = frozenset({Outcome.UNCHANGED, Outcome.QUARANTINED, Outcome.SUSPENDED})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from reconciler.engine.recording import quarantine_key
 from reconciler.engine.retention import NEVER_SERVED, Output, Retained, outputs_of, retained_releases
 from reconciler.host.journal import AppRecord, Journal, ReleaseState
-from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.stage import STORED, AppliedApp, StageName
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired, DesiredApp
@@ -64,7 +64,7 @@ class Keeping:
         """What stays of one app."""
         return self._of(name, self.journal.app(name), self.journal.applied_of(name) or None)
 
-    def _of(self, name: str, record: AppRecord | None, applied: Mapping[StageName, AppliedStage] | None) -> KeptOf:
+    def _of(self, name: str, record: AppRecord | None, applied: AppliedApp | None) -> KeptOf:
         needed: set[Output] = set()
         retained: list[Retained] = []
         releases = {record.release} if record is not None and record.release else set()
@@ -100,5 +100,5 @@ def asked_by(app: DesiredApp) -> frozenset[Output]:
     return frozenset((stage, digest) for stage, digest in app.digests.items() if stage in STORED)
 
 
-def _outputs(stages: Mapping[StageName, AppliedStage]) -> frozenset[Output]:
+def _outputs(stages: AppliedApp) -> frozenset[Output]:
     return frozenset((stage, known.digest) for stage, known in stages.items() if stage in STORED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 
 from reconciler.engine.desired import DesiredApp
@@ -10,13 +10,13 @@ from reconciler.engine.drifting import hold_nothing
 from reconciler.host.observing import Observer
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, StagePlanning, drop_stages, plan_app
-from reconciler.model.stage import AppliedStage, Difference, StageName
+from reconciler.model.stage import AppliedApp, Difference, StageName
 from reconciler.stages import STAGES
 
 
 def plan_of(
     app: DesiredApp,
-    applied: Mapping[StageName, AppliedStage],
+    applied: AppliedApp,
     observer: Observer,
     *,
     forced: bool = False,

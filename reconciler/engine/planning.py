@@ -22,10 +22,8 @@ from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError, StageFailed, UsageError
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome, plan_removal
-from reconciler.model.stage import AppliedStage, Difference, StageName, release_of
+from reconciler.model.stage import AppliedApps, Difference, StageName, release_of
 from reconciler.stages.packages import packages_of
-
-AppliedApps = dict[str, dict[StageName, AppliedStage]]
 
 SUSPENDED_BY_MANIFEST = "spec.suspend is true"
 

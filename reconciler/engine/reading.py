@@ -18,7 +18,7 @@ from reconciler.host.services import Host
 from reconciler.model.configuration import Configuration
 from reconciler.model.errors import ManifestError, ReconcilerError
 from reconciler.model.repositories import Trouble
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedApps
 
 MANIFEST_HINT = "correct the manifest and commit; `reconciler validate DIR` checks it beforehand"
 
@@ -85,7 +85,7 @@ class Reader:
 
     def read(
         self,
-        applied: Mapping[str, Mapping[StageName, AppliedStage]],
+        applied: AppliedApps,
         outputs: MadeOutputs,
         revision: str | None = None,
         *,

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from reconciler.engine.drifting import Drifting
 from reconciler.host.journal import AppRecord, HookRecord, Journal, SuspensionRecord
-
-if TYPE_CHECKING:
-    from reconciler.engine.planning import AppliedApps
+from reconciler.model.stage import AppliedStage, StageName
 
 _Value = TypeVar("_Value")
 
@@ -31,7 +29,7 @@ class Recalling:
 
     journal: Journal
     drifting: Drifting
-    applied: AppliedApps = field(default_factory=dict)
+    applied: dict[str, dict[StageName, AppliedStage]] = field(default_factory=dict)
     records: dict[str, AppRecord] = field(default_factory=dict)
     irreversible: dict[str, HookRecord] = field(default_factory=dict)
     suspensions: dict[str, SuspensionRecord] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from reconciler.host.git import Resolved
 from reconciler.host.services import Host
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.manifest import Manifest
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedApps
 from reconciler.stages import Facts
 
 
@@ -34,7 +34,7 @@ class Ground:
     commit: str
     revision: str | None
     polled: Polled
-    applied: Mapping[str, Mapping[StageName, AppliedStage]]
+    applied: AppliedApps
     outputs: MadeOutputs
 
 

@@ -26,13 +26,12 @@ from reconciler.host.layout import Layout
 from reconciler.host.observing import Observer
 from reconciler.model.errors import ReconcilerError
 from reconciler.model.plan import AppPlan, Change, Outcome
-from reconciler.model.stage import OPTIONAL, Action, AppliedStage, StageName, release_of
+from reconciler.model.stage import OPTIONAL, Action, AppliedApps, StageName, release_of
 from reconciler.stages import STAGES
 from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired
-    from reconciler.engine.planning import AppliedApps
 from reconciler.engine.reading import Reader
 
 FORMAT = 1
@@ -169,9 +168,7 @@ def settled_by(desired: Desired, results: tuple[AppResult, ...], branch: str) ->
     return Settled(desired.revision, tuple(apps))
 
 
-def observe_settled(
-    settled: Settled, applied: Mapping[str, Mapping[StageName, AppliedStage]], observer: Observer
-) -> tuple[AppResult, ...] | None:
+def observe_settled(settled: Settled, applied: AppliedApps, observer: Observer) -> tuple[AppResult, ...] | None:
     """Look at every app on disk; ``None`` when one of them is not as it was applied, or more or fewer are there."""
     if applied.keys() != {app.name for app in settled.apps} or not _only_vassals_of(applied, observer.layout):
         return None
@@ -195,7 +192,7 @@ def observe_settled(
     return tuple(sorted(results, key=lambda result: result.app))
 
 
-def _only_vassals_of(applied: Mapping[str, Mapping[StageName, AppliedStage]], layout: Layout) -> bool:
+def _only_vassals_of(applied: AppliedApps, layout: Layout) -> bool:
     """Whether no vassal is there that a killed agent left behind; a missing one is seen as drift."""
     serving = {
         vassal_of(app, stages[StageName.VASSAL]) for app, stages in applied.items() if StageName.VASSAL in stages

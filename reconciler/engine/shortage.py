@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from reconciler.host.file_systems import FileSystem, file_system_of, hint_of, se
 from reconciler.host.services import Host
 from reconciler.model.errors import DiskError, Lack, ReconcilerError
 from reconciler.model.sizes import readable
-from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.stage import STORED, AppliedApp, StageName
 
 BLOCK_BYTES = 4096
 """What a file takes at least, on most file systems."""
@@ -19,9 +18,7 @@ LINKS_AND_SOCKETS = 8
 """What a release needs besides its files, each an inode."""
 
 
-def stage_shortage(
-    error: DiskError, stage: StageName, app: DesiredApp, applied: Mapping[StageName, AppliedStage], host: Host
-) -> DiskError:
+def stage_shortage(error: DiskError, stage: StageName, app: DesiredApp, applied: AppliedApp, host: Host) -> DiskError:
     """The error of a stage, whose half-made output is gone again: so much is free now, and was not enough."""
     found = file_system_of(Path(error.mount))
     parts = [f"the {stage} stage could not write: {sentence_of(found, error.lack)}"]
@@ -37,7 +34,7 @@ def _missing(
     found: FileSystem,
     stage: StageName,
     app: DesiredApp,
-    applied: Mapping[StageName, AppliedStage],
+    applied: AppliedApp,
     host: Host,
 ) -> list[str]:
     """What more is needed, where that is known; else how far it came."""
@@ -56,9 +53,7 @@ def _missing(
     return [f"and {came} of it had been written when it was used up; how much is missing in all is not known"]
 
 
-def _needed(
-    stage: StageName, app: DesiredApp, applied: Mapping[StageName, AppliedStage], host: Host
-) -> tuple[tuple[int, int], str] | None:
+def _needed(stage: StageName, app: DesiredApp, applied: AppliedApp, host: Host) -> tuple[tuple[int, int], str] | None:
     """Bytes and files that an output takes, and by what that is known."""
     if stage is StageName.SOURCE:
         with suppress(ReconcilerError, OSError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,11 +27,9 @@ from reconciler.model.condition import (
 from reconciler.model.drift import is_held
 from reconciler.model.repositories import REPOSITORIES, Trouble
 from reconciler.model.repositories import read as read_troubles
-from reconciler.model.stage import STORED, AppliedStage, StageName
+from reconciler.model.stage import STORED, AppliedApp, StageName
 from reconciler.model.times import iso_time
 from reconciler.stages.vassal import vassal_of
-
-Applied = Mapping[StageName, AppliedStage]
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ def read_status(layout: Layout, journal: Journal) -> HostStatus:
 
 def _status(
     record: AppRecord,
-    applied: Applied,
+    applied: AppliedApp,
     observer: Observer,
     listening: frozenset[str] | None,
     nginx: bool,
@@ -197,7 +195,7 @@ def _status(
     )
 
 
-def _listens(app: str, applied: Applied, layout: Layout, listening: frozenset[str] | None) -> bool:
+def _listens(app: str, applied: AppliedApp, layout: Layout, listening: frozenset[str] | None) -> bool:
     if StageName.VASSAL not in applied:
         return False
     return _answers(layout.socket(vassal_of(app, applied[StageName.VASSAL]), "web"), listening)

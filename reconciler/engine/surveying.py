@@ -19,7 +19,7 @@ from reconciler.host.observing import Observer
 from reconciler.host.touched import Touched
 from reconciler.model.manifest import DriftPolicy
 from reconciler.model.plan import AppPlan, Outcome
-from reconciler.model.stage import STORED, AppliedStage, StageName, release_of
+from reconciler.model.stage import STORED, AppliedApp, AppliedApps, StageName, release_of
 from reconciler.model.trigger import Trigger, triggers_of
 from reconciler.stages import STAGES
 from reconciler.stages.app_folder import ENVIRONMENT, TREE
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 WITH_SCAN = frozenset({Trigger.DRIFT, Trigger.SYNC})
 """Passes for these reasons look at the content of the store, and so does the first one of a process."""
 RESTING = frozenset({Outcome.SUSPENDED, Outcome.WAITING, Outcome.QUARANTINED})
-AppliedApps = Mapping[str, Mapping[StageName, AppliedStage]]
 Busy = Callable[[], frozenset[str]]
 """Says which apps are being changed, or were since the look began."""
 
@@ -160,7 +159,7 @@ class Surveying:
         self._followed = applied, found
         return found
 
-    def _places_of(self, app: str, stages: Mapping[StageName, AppliedStage]) -> list[Place]:
+    def _places_of(self, app: str, stages: AppliedApp) -> list[Place]:
         layout = self.observer.layout
         digests = {name: stage.digest for name, stage in stages.items()}
         found: list[Place] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from reconciler.host.releases import SOCKET_KINDS, public_release
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 from reconciler.model.errors import ReconcilerError
-from reconciler.model.stage import AppliedStage, StageName, release_of
+from reconciler.model.stage import AppliedApps, StageName, release_of
 from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ HEADER_BYTES = 256
 
 def sweep(
     host: Host,
-    applied: Mapping[str, Mapping[StageName, AppliedStage]],
+    applied: AppliedApps,
     settled: Iterable[str],
     desired: Desired,
     prune: Prune,
@@ -88,9 +88,7 @@ def remove_dead_sockets(layout: Layout, busy: Collection[str] = ()) -> None:
                 path.unlink(missing_ok=True)
 
 
-def remove_lone_environments(
-    layout: Layout, applied: Mapping[str, Mapping[StageName, AppliedStage]], busy: Collection[str] = ()
-) -> None:
+def remove_lone_environments(layout: Layout, applied: AppliedApps, busy: Collection[str] = ()) -> None:
     """Remove the environment of vassals that have no settings: of a candidate that never started, or that has left.
 
     It may hold secrets. Where a person removed the settings of what was applied, that is drift, and not seen to here.

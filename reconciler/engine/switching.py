@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -22,7 +22,7 @@ from reconciler.host.services import Host
 from reconciler.host.uwsgi import death_in, refuse_dying_workers
 from reconciler.model.errors import VerificationFailed
 from reconciler.model.manifest import Moment
-from reconciler.model.stage import AppliedStage, StageName
+from reconciler.model.stage import AppliedApp, StageName
 from reconciler.stages.vassal import vassal_name
 
 
@@ -32,7 +32,7 @@ class Switch:
 
     host: Host
     app: DesiredApp
-    applied: Mapping[StageName, AppliedStage]
+    applied: AppliedApp
     say: Callable[[str], None]
     hooks: Hooks
     log_position: int = field(init=False, default=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -23,7 +23,7 @@ from reconciler.host.releases import (
 )
 from reconciler.host.services import Host
 from reconciler.model.errors import DiskError, HostError, ReconcilerError, Retry, VerificationFailed
-from reconciler.model.stage import AppliedStage, StageName, release_of
+from reconciler.model.stage import AppliedApp, AppliedStage, StageName, release_of
 from reconciler.stages.vassal import vassal_of
 
 PUT_BACK_SECONDS = 30.0
@@ -39,7 +39,7 @@ class WayBack:
 
     host: Host
     app: DesiredApp
-    applied: Mapping[StageName, AppliedStage]
+    applied: AppliedApp
     say: Callable[[str], None]
     hooks: Hooks
     vassal: str

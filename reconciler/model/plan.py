@@ -14,6 +14,7 @@ from reconciler.model.stage import (
     SECRET_PREFIX,
     STORED,
     Action,
+    AppliedApp,
     AppliedStage,
     DesiredStage,
     Difference,
@@ -142,7 +143,7 @@ def _reloaded(changes: list[Change]) -> list[Change]:
     ]  # fmt: skip
 
 
-def plan_removal(app: str, applied: Mapping[StageName, AppliedStage]) -> AppPlan:
+def plan_removal(app: str, applied: AppliedApp) -> AppPlan:
     """The changes that take an app off this host after its manifest is gone."""
     return AppPlan(
         app,

@@ -124,6 +124,12 @@ class AppliedStage:
     files: Mapping[str, str] = field(default_factory=dict)
 
 
+AppliedApp = Mapping[StageName, AppliedStage]
+"""What was last put in place and verified for one app, by stage;"""
+AppliedApps = Mapping[str, AppliedApp]
+"""and for all apps of a host, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class DesiredStage:
     """What git asks of one stage: its inputs, the digest to use and the texts to write."""

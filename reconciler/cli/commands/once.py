@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from reconciler.cli.wiring import Installation
     from reconciler.engine.progress import Progress
     from reconciler.engine.results import PassResult
-    from reconciler.engine.surveying import AppliedApps
+    from reconciler.model.stage import AppliedApps
 
 
 def command(

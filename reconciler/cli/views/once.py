@@ -12,7 +12,7 @@ from reconciler.cli.views.times import duration
 from reconciler.cli.views.words import counted, short
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.plan import Outcome
-from reconciler.model.stage import Action, AppliedStage, StageName
+from reconciler.model.stage import Action, AppliedApps, AppliedStage, StageName
 
 OUTCOME_STYLES = {
     Outcome.CHANGED: Style.GOOD,
@@ -45,7 +45,7 @@ def url_of(nginx: AppliedStage) -> str:
     return f"http://{host}" if port == "80" else f"http://{host}:{port}"
 
 
-def urls_of(applied: Mapping[str, Mapping[StageName, AppliedStage]]) -> dict[str, str]:
+def urls_of(applied: AppliedApps) -> dict[str, str]:
     """The address of every app that was applied."""
     return {app: url_of(stages[StageName.NGINX]) for app, stages in applied.items() if StageName.NGINX in stages}
 
