@@ -154,21 +154,27 @@ def test_the_package_is_as_debian_wants_it_and_the_same_each_time(
     assert digest(again) == digest(packages / again.name)
 
 
-def test_removal_keeps_sites_and_state(server: Container, packages: Path, person: Operator) -> None:
+def test_removal_keeps_sites_through_a_reboot(server: Container, packages: Path, person: Operator) -> None:
     applied = person.releases(), person.deploys()
     with Visitor(server, BLOG_HOST) as visitor:
-        server.must("apt-get", "--yes", "remove", "reconciler", seconds=APT_SECONDS)
+        told = server.must("apt-get", "--yes", "remove", "reconciler", seconds=APT_SECONDS)
+        visitor.must_be_content("second from ")
+    assert "its sites serve on as they are, after a restart too" in told, told
+    server.reboot()
+    wait_for_page(server, BLOG_HOST, "second from ")
+    with Visitor(server, BLOG_HOST) as visitor:
         assert not server.path("/usr/bin/reconciler").exists()
         assert not server.path("/usr/lib/reconciler").exists()
         assert server.path("/var/lib/reconciler/journal.sqlite3").exists()
-        # nginx would find the folders of its sockets after a reboot
+        # which nginx found the folders of its sockets by
         assert "/run/reconciler" in server.path("/etc/tmpfiles.d/reconciler.conf").read_text()
         server.must("nginx", "-t")
         install(server, named(packages, newer=True))
         wait_for("a pass of the agent", lambda: person.status()["blog"]["ready"], HEAL_SECONDS)
         visitor.must_be_content("second from ", least=50)
     assert (person.releases(), person.deploys()) == applied
-    assert not server.path("/etc/tmpfiles.d/reconciler.conf").exists()
+    for left in ("/etc/tmpfiles.d/reconciler.conf", "/etc/systemd/system/reconciler-emperor.service"):
+        assert not server.path(left).exists(), left
 
 
 def test_purging_leaves_the_data_of_apps_and_nothing_else(server: Container) -> None:
