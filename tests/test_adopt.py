@@ -388,6 +388,13 @@ def test_what_a_site_cannot_say_is_listed(location: str, why: str, tmp_path: Pat
     assert [(one.line, why in one.why) for one in adoption.left] == [(2, True)]
 
 
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nowhere cannot be read: No such file"):
+        adopt(Request(tmp_path / "nowhere", None, REPOSITORY))
+    with pytest.raises(UsageError, match="cannot be read: Is a directory"):
+        adopt(Request(tmp_path, None, REPOSITORY))
+
+
 def test_other_formats_of_uwsgi_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="only uWSGI's ini files"):
         adopt(Request(tmp_path / "app.yaml", None, REPOSITORY))

@@ -10,7 +10,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from deploy.debian import building
-from deploy.debian.building import CHECKOUT, Unbuildable, refuse_unfit
+from deploy.debian.building import CHECKOUT, Unbuildable, refuse_places, refuse_unfit
 from deploy.debian.environment import PINS, SCRIPTS, Target
 from deploy.debian.texts import manual_page
 from deploy.debian.tree import FOLDER, Package
@@ -70,3 +70,13 @@ def test_what_is_missing_to_build_it_is_said_at_once(monkeypatch: pytest.MonkeyP
     with pytest.raises(Unbuildable, match="needs binutils and dpkg") as refused:
         refuse_unfit()
     assert refused.value.hint == "apt-get install binutils dpkg"
+
+
+def test_a_wheel_or_a_folder_that_is_wrong_is_said_before_anything_is_built(tmp_path: Path) -> None:
+    other = tmp_path / "flask-3.0-py3-none-any.whl"
+    other.touch()
+    for wheel in (tmp_path / "nowhere", other):
+        with pytest.raises(Unbuildable, match="is no wheel of the reconciler"):
+            refuse_places(wheel, tmp_path)
+    with pytest.raises(Unbuildable, match="no package can be written to"):
+        refuse_places(None, other / "dist")

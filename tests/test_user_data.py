@@ -23,11 +23,12 @@ from reconciler.cli.first_booting import Asked, make
 from reconciler.cli.setup_package import SetupPackage
 from reconciler.cli.user_data import KEY, SCRIPT, UNIT_FILE, USER_DATA_BYTES, FirstBoot, user_data
 from reconciler.host.bootstrapping.service_environment import read_variables
-from reconciler.model.errors import ConfigurationError, HostError, ReconcilerError, RepositoryRefused, UsageError
+from reconciler.model.errors import ConfigurationError, HostError, ReconcilerError, UsageError
 
 URL = "git@git.example.com:deploy.git"
 HOST_KEY = "git.example.com ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAjTCOqI5IMksKi8OX7oahol47C85gdQyIZvCKELajc4"
 DEB = "/srv/reconciler_0.1.0_amd64.deb"
+FINGERPRINT = "SHA256:" + "A" * 43
 DIGEST = "sha256=" + "a" * 64
 HOSTILE = 'it\'s "$(touch /pwned)" `id` \\ # : - {a: b} ; & | ü \u2028 \n- x: |\n\ttab'
 
@@ -185,23 +186,33 @@ def test_a_whole_agent_yaml_goes_along(tmp_path: Path) -> None:
     ("asked", "kind", "sentence"),
     [
         (Asked(package=DEB), UsageError, "nobody has said which config repository"),
-        (Asked("http://git.example.com/d.git", package=DEB), RepositoryRefused, "only https, ssh and file"),
-        (Asked("https://git.example.com/\nd.git", package=DEB), RepositoryRefused, "is not a repository address"),
+        (Asked("http://git.example.com/d.git", package=DEB), UsageError, "only https, ssh and file"),
+        (Asked("https://git.example.com/\nd.git", package=DEB), UsageError, "is not a repository address"),
         (Asked("https://g.example.com/d.git", branch="a..b", package=DEB), ConfigurationError, "repository.branch"),
         (Asked(URL, package=DEB), UsageError, "nobody has said yet which key the ssh server git.example.com has"),
-        (Asked("https://g.example.com/d", package=DEB, host_key="SHA256:x"), UsageError, "is not reached with ssh"),
+        (Asked("https://g.example.com/d", package=DEB, host_key=FINGERPRINT), UsageError, "is not reached with ssh"),
         (
-            Asked(URL, package=DEB, host_key="SHA256:x", variables={"LD_PRELOAD": "x"}),
+            Asked(URL, package=DEB, host_key=FINGERPRINT, variables={"LD_PRELOAD": "x"}),
             UsageError,
             "no variable of the",
         ),
         (
-            Asked(URL, package=DEB, host_key="SHA256:x", variables={"UV_INDEX": "a\nb"}),
+            Asked(URL, package=DEB, host_key=FINGERPRINT, variables={"UV_INDEX": "a\nb"}),
             UsageError,
             "no file of variab",
         ),
-        (Asked(URL, package=DEB, host_key="SHA256:x", deploy_key=Path(__file__)), HostError, "no private key"),
-        (Asked(URL, package=DEB, host_key="SHA256:x", deploy_key=Path("/nowhere/key")), UsageError, "cannot be read"),
+        (Asked(URL, package=DEB, host_key=FINGERPRINT, deploy_key=Path(__file__)), HostError, "no private key"),
+        (
+            Asked(URL, package=DEB, host_key=FINGERPRINT, deploy_key=Path("/nowhere/key")),
+            UsageError,
+            "cannot be read",
+        ),
+        (Asked(URL, package=DEB, host_key="SHA256:x"), UsageError, "is no fingerprint"),
+        (
+            Asked(URL, package=DEB, known_hosts=Path("/nowhere/known")),
+            UsageError,
+            "known cannot be read: No such file",
+        ),
     ],
 )
 def test_what_would_fail_on_the_server_is_refused_here(

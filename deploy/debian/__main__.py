@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from deploy.debian.building import CHECKOUT, Unbuildable, build_wheel, epoch, refuse_unfit
+from deploy.debian.building import CHECKOUT, Unbuildable, build_wheel, epoch, refuse_places, refuse_unfit
 from deploy.debian.environment import Target, make_environment
 from deploy.debian.tree import Package, make_tree, pack
 
@@ -25,6 +25,7 @@ def main() -> int:
     arguments = _arguments()
     try:
         refuse_unfit()
+        refuse_places(arguments.wheel, arguments.out)
         os.environ["SOURCE_DATE_EPOCH"] = str(epoch())
         with tempfile.TemporaryDirectory(prefix="reconciler-deb-") as scratch:
             wheel = arguments.wheel or build_wheel(Path(scratch))

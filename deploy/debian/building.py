@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent.parent
 NEEDED = {"dpkg-deb": "dpkg", "dpkg": "dpkg", "strip": "binutils", "readelf": "binutils"}
 """Programs, and the packages that bring them."""
 COMMAND_SECONDS = 300.0
+WHEEL = re.compile(r"reconciler-[^-]+-.*\.whl")
 
 
 class Unbuildable(Exception):
@@ -30,6 +32,23 @@ def refuse_unfit() -> None:
         raise Unbuildable(
             f"building a Debian package needs {' and '.join(lacking)}", hint=f"apt-get install {' '.join(lacking)}"
         )
+
+
+def refuse_places(wheel: Path | None, out: Path) -> None:
+    """Raise :class:`Unbuildable` for a wheel that is none of the project's, or a folder that cannot be written to."""
+    if wheel is not None and not (wheel.is_file() and WHEEL.fullmatch(wheel.name)):
+        raise Unbuildable(
+            f"{wheel} is no wheel of the reconciler",
+            hint="name the reconciler-*.whl that `make wheel` builds into dist",
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Unbuildable(
+            f"no package can be written to {out}: {error.strerror}", hint="name another --out"
+        ) from None
+    if not os.access(out, os.W_OK):
+        raise Unbuildable(f"no package can be written to {out}: it is not yours", hint="name another --out")
 
 
 def epoch() -> int:

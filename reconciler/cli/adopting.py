@@ -138,6 +138,9 @@ def _text(file: Path) -> str:
         return file.read_text("utf-8")
     except UnicodeDecodeError:
         raise UsageError(f"{file} is not text in UTF-8", hint="name a file of settings") from None
+    except OSError as error:
+        hint = "name uWSGI's ini file, and nginx's file with the site after --site"
+        raise UsageError(f"{file} cannot be read: {error.strerror}", hint=hint) from None
 
 
 def _reader(site: Path) -> ReadIncluded:

@@ -10,11 +10,17 @@ from reconciler.cli.setup_package import SetupPackage
 from reconciler.cli.user_data import AGAIN_SECONDS, UNIT, FirstBoot, user_data
 from reconciler.host.bootstrapping import service_environment
 from reconciler.host.bootstrapping.configuration_files import AgentConfiguration
-from reconciler.host.bootstrapping.ssh_access import OTHER_KNOWN_HOSTS, SshServer, known_keys, public_half
+from reconciler.host.bootstrapping.ssh_access import (
+    OTHER_KNOWN_HOSTS,
+    SshServer,
+    known_keys,
+    public_half,
+    refuse_no_fingerprint,
+)
 from reconciler.host.git_addresses import masked, parse_address
 from reconciler.model.configuration import Profile
 from reconciler.model.configuration_reading import read_configuration
-from reconciler.model.errors import UsageError
+from reconciler.model.errors import ConfigurationError, RepositoryRefused, UsageError
 
 KNOWN_HOSTS = "~/.ssh/known_hosts"
 
@@ -52,6 +58,7 @@ def make(asked: Asked) -> Made:
             f"{masked(url)} is not reached with ssh, which keys and known hosts are for",
             hint="leave out --deploy-key, --known-hosts and --host-key",
         )
+    refuse_no_fingerprint(asked.host_key)
     package = SetupPackage.like_this_one() if asked.package is None else SetupPackage.named(asked.package)
     wanted = FirstBoot(
         url,
@@ -87,11 +94,17 @@ def _followed(asked: Asked) -> tuple[str, str, Mapping[str, str], str | None]:
         raise UsageError(
             "nobody has said which config repository the server follows", hint="name it: --repository ADDRESS"
         )
-    parse_address(asked.repository)
+    try:
+        parse_address(asked.repository)
+    except RepositoryRefused as error:
+        raise UsageError(f"--repository {error.message}", hint=error.hint) from None
     labels = asked.labels or {}
     written = AgentConfiguration(Path("agent.yaml"), asked.repository, asked.branch, labels, secret=False).text()
     # what the agent would refuse on the server is refused here
-    read_configuration(written.encode(), file="the server's agent.yaml")
+    try:
+        read_configuration(written.encode(), file="the server's agent.yaml")
+    except ConfigurationError as error:
+        raise ConfigurationError(error.message, hint="correct --repository, --branch or --label") from None
     return asked.repository, asked.branch, labels, None
 
 
@@ -106,12 +119,12 @@ def _deploy_key(file: Path | None) -> str | None:
 def _known_hosts(asked: Asked, server: SshServer) -> str | None:
     """Lines for the server's known hosts: those of a file that was given, else what this account trusts."""
     if asked.known_hosts is not None:
+        lines = _read(asked.known_hosts).splitlines()
         if not known_keys(server, asked.known_hosts):
             raise UsageError(
                 f"{asked.known_hosts} has no key of {server.name}",
                 hint=f"add a line of `ssh-keyscan {server.host}`, compared with what its owner publishes",
             )
-        lines = _read(asked.known_hosts).splitlines()
         return "".join(f"{line}\n" for line in lines if line.strip() and not line.startswith("#"))
     if asked.host_key is not None:
         return None

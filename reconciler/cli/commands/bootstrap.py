@@ -33,6 +33,8 @@ def command(
     For Debian and Ubuntu. Run again, it changes nothing."""
     from reconciler.cli.bootstrapping import bootstrap  # noqa: PLC0415  not needed to refuse options
     from reconciler.host.bootstrapping.plan import Wanted  # noqa: PLC0415
+    from reconciler.host.bootstrapping.ssh_access import refuse_no_fingerprint  # noqa: PLC0415
 
+    refuse_no_fingerprint(host_key)
     wanted = Wanted(url, branch, pairs("--label", labels, "role=web"), identity, host_key)
     return bootstrap(context, wanted, dry_run=dry_run)

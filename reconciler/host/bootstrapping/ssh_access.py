@@ -9,6 +9,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import socket
@@ -18,7 +19,7 @@ from urllib.parse import urlsplit
 
 from reconciler.host.files import write_whole
 from reconciler.host.processes import run
-from reconciler.model.errors import CommandFailed, HostError
+from reconciler.model.errors import CommandFailed, HostError, UsageError
 
 SCAN_SECONDS = 15
 KEYGEN_SECONDS = 30.0
@@ -28,6 +29,18 @@ ANOTHER_KEY = "name another key, or leave the option out to have one made"
 PROGRAMS = ("ssh", "ssh-keygen", "ssh-keyscan")
 OTHER_KNOWN_HOSTS = (Path("/etc/ssh/ssh_known_hosts"),)
 """What ssh reads besides; a server that is in there is known."""
+
+
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
+
+
+def refuse_no_fingerprint(text: str | None) -> None:
+    """Raise :class:`UsageError` for what no key of a server can have as its fingerprint."""
+    if text is not None and not FINGERPRINT.fullmatch(text):
+        raise UsageError(
+            f"--host-key {text} is no fingerprint",
+            hint="write SHA256: and the 43 characters that `ssh-keygen -lf FILE` shows for the server's public key",
+        )
 
 
 @dataclass(frozen=True, slots=True)
