@@ -36,9 +36,9 @@ INSTALLED = (
     "python3-venv",
 )
 """What the blank server has: it is also the server of the repositories, hence git and sshd."""
-ADDED = ("cloud-init", "lintian")
+ADDED = ("cloud-init", "lintian", "pebble")
 """What is there besides, and does nothing unless a test asks for it."""
-OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3")
+OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3", "certbot")
 """What can be installed on it, with everything that this needs."""
 APP_WHEELS = ("flask", "pyuwsgi>=2.0.30", "pip", "setuptools", "wheel")
 """What the apps of the test need beside the reconciler's own requirements."""

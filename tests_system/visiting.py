@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from container import Container, wait_for
@@ -27,12 +28,39 @@ while True:
         connection.request("GET", path, headers={"Host": host})
         answer = connection.getresponse()
         told = {"status": answer.status, "text": answer.read().decode("utf-8", "replace")}
+        told["location"] = answer.getheader("Location", "")
         connection.close()
     except (OSError, http.client.HTTPException) as error:
         told = {"status": 0, "text": f"{type(error).__name__}: {error}"}
     print(json.dumps({**told, "seconds": time.monotonic() - started}), flush=True)
     if not often or select.select([sys.stdin], [], [], every)[0]:
         break
+"""
+
+
+# A handshake that offers HTTP/2 as browsers do, then a request: this Python does not speak it.
+SECURE_VISITOR = """
+import http.client, json, socket, ssl, sys
+
+port, host, path, trusted = int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4]
+
+def shaken(*alpn):
+    context = ssl.create_default_context(cafile=trusted)
+    context.set_alpn_protocols(alpn)
+    return context.wrap_socket(socket.create_connection(("127.0.0.1", port), timeout=10), server_hostname=host)
+
+try:
+    with shaken("h2", "http/1.1") as secure:
+        serial = secure.getpeercert()["serialNumber"]
+        told = {"protocol": secure.selected_alpn_protocol(), "version": secure.version(), "serial": serial}
+    connection = http.client.HTTPConnection(host, port)
+    connection.sock = shaken("http/1.1")
+    connection.request("GET", path, headers={"Host": host})
+    answer = connection.getresponse()
+    told |= {"status": answer.status, "text": answer.read().decode("utf-8", "replace")}
+except (OSError, http.client.HTTPException) as error:
+    told = {"status": 0, "text": f"{type(error).__name__}: {error}"}
+print(json.dumps(told))
 """
 
 
@@ -43,12 +71,33 @@ class Answer:
     status: int
     text: str
     seconds: float
+    location: str = ""
+
+
+@dataclass(frozen=True)
+class Secure:
+    """What a site answered over HTTPS: the protocol that it chose for browsers, its certificate's number."""
+
+    status: int
+    text: str
+    protocol: str | None = None
+    version: str | None = None
+    serial: str = ""
 
 
 def ask(container: Container, host: str, path: str = "/", port: int = 80) -> Answer:
     """Ask nginx in the container as a visitor would."""
+    return _answer(_visit(container, VISITOR, str(port), host, path, "once"))
+
+
+def ask_securely(container: Container, host: str, trusted: Path, path: str = "/", port: int = 443) -> Secure:
+    """Ask nginx in the container as a visitor would who trusts the authorities in a file."""
+    return Secure(**json.loads(_visit(container, SECURE_VISITOR, str(port), host, path, str(trusted))))
+
+
+def _visit(container: Container, visitor: str, *arguments: str) -> str:
     done = subprocess.run(
-        [*container.entering("--net"), sys.executable, "-I", "-c", VISITOR, str(port), host, path, "once"],
+        [*container.entering("--net"), sys.executable, "-I", "-c", visitor, *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -56,7 +105,7 @@ def ask(container: Container, host: str, path: str = "/", port: int = 80) -> Ans
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return _answer(done.stdout)
+    return done.stdout
 
 
 def wait_for_page(
@@ -119,4 +168,5 @@ class Visitor:
 
 def _answer(line: str) -> Answer:
     values: dict[str, Any] = json.loads(line)
-    return Answer(int(values["status"]), str(values["text"]), float(values["seconds"]))
+    location = str(values.get("location", ""))
+    return Answer(int(values["status"]), str(values["text"]), float(values["seconds"]), location)
