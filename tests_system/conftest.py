@@ -18,11 +18,24 @@ from xdist.scheduler import LoadScopeScheduling
 from container import Container, booted
 from image import CHECKOUT, WHEELS, debian_image, wheel_folder
 from machine import Unfit, provide_programs
+from pythons import PYTHONS, mirrored, python_folder
 from story import Developer, Operator
 
 BUILD_SECONDS = 60.0
 OWN_SERVER = frozenset({"test_cloud_server.py"})
 """Stories of servers of their own, which may be told at the same time."""
+PYTHONS_STORY = "test_server_interpreters.py"
+"""The one that costs more than all others: it compiles a Python. ``.ci/run`` has it told by turns."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say where this machine has no Python that the server could get from a mirror."""
+    if story := [item for item in items if item.path.name == PYTHONS_STORY]:
+        try:
+            mirrored()
+        except Unfit as unfit:
+            for item in story:
+                item.add_marker(pytest.mark.skip(reason=str(unfit)))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,9 +84,13 @@ def _build(checkout: Path, folder: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def container(wheels: Path) -> Iterator[Container]:
+def container(wheels: Path, request: pytest.FixtureRequest) -> Iterator[Container]:
     """A blank Debian, booted, that can install packages and wheels without a network."""
-    with booted(debian_image(), {wheel_folder(): WHEELS, wheels: "/srv/reconciler"}) as made:
+    shown = {wheel_folder(): WHEELS, wheels: "/srv/reconciler"}
+    told = [item for item in request.session.items if item.get_closest_marker("skip") is None]
+    if any(item.path.name == PYTHONS_STORY for item in told):
+        shown[python_folder()] = PYTHONS
+    with booted(debian_image(), shown) as made:
         yield made
 
 

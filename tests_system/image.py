@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from machine import provide_programs, say
+from machine import Unfit, provide_programs, say
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 SUITE = "bookworm"
@@ -38,7 +38,17 @@ INSTALLED = (
 """What the blank server has: it is also the server of the repositories, hence git and sshd."""
 ADDED = ("cloud-init", "lintian", "pebble")
 """What is there besides, and does nothing unless a test asks for it."""
-OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3", "certbot")
+COMPILERS = (
+    "build-essential",
+    "libbz2-dev",
+    "libffi-dev",
+    "liblzma-dev",
+    "libsqlite3-dev",
+    "libssl-dev",
+    "zlib1g-dev",
+)
+"""What a Python is built from source with."""
+OFFERED = ("nginx", "uwsgi-core", "uwsgi-plugin-python3", "certbot", *COMPILERS)
 """What can be installed on it, with everything that this needs."""
 APP_WHEELS = ("flask", "pyuwsgi>=2.0.30", "pip", "setuptools", "wheel")
 """What the apps of the test need beside the reconciler's own requirements."""
@@ -65,8 +75,8 @@ def cache_folder() -> Path:
 
 def debian_image() -> Path:
     """The root file system of a blank Debian; the folder ``/srv/packages`` in it is a package source."""
-    key = _digest(FORMAT, SUITE, *INSTALLED, "added", *ADDED, "offered", *OFFERED)
-    with _made_once(cache_folder() / f"debian-{key}") as (folder, made):
+    key = digest_of(FORMAT, SUITE, *INSTALLED, "added", *ADDED, "offered", *OFFERED)
+    with made_once(cache_folder() / f"debian-{key}") as (folder, made):
         if not made:
             _make_debian(folder)
         return cache_folder() / f"debian-{key}"
@@ -75,10 +85,11 @@ def debian_image() -> Path:
 def wheel_folder() -> Path:
     """A folder with the wheels of all that the reconciler and the apps of the test need."""
     requirements = sorted({*_own_requirements(), *_pinned(), *APP_WHEELS})
-    key = _digest(FORMAT, PYTHON, os.uname().machine, *requirements)
-    with _made_once(cache_folder() / f"wheels-{key}") as (folder, made):
+    key = digest_of(FORMAT, PYTHON, os.uname().machine, *requirements)
+    with made_once(cache_folder() / f"wheels-{key}") as (folder, made):
         if not made:
-            _fetch_wheels(folder, requirements)
+            say("fetching the wheels that it offers")
+            fetch_wheels(folder, requirements, PYTHON)
         return cache_folder() / f"wheels-{key}"
 
 
@@ -98,7 +109,7 @@ def _make_debian(folder: Path) -> None:
     say("making the Debian to boot (once; later runs take it from the cache)")
     proxy = _apt_proxy()
     command = [*APART, "debootstrap", "--variant=minbase", f"--include={','.join(INSTALLED)}", SUITE, str(folder)]
-    _run([*command, *_mirror()], MAKE_SECONDS, {"http_proxy": proxy} if proxy else {})
+    run([*command, *apt_mirror()], MAKE_SECONDS, {"http_proxy": proxy} if proxy else {})
     say("fetching the packages that it offers")
     with _host_apt(folder):
         _in(folder, "apt-get", "update", "--quiet")
@@ -125,7 +136,7 @@ def _make_package_source(folder: Path) -> None:
     """Write the index that makes a folder of ``.deb`` files a source for apt."""
     entries = []
     for package in sorted(folder.glob("*.deb")):
-        control = _run(["dpkg-deb", "--field", str(package)], FETCH_SECONDS).strip()
+        control = run(["dpkg-deb", "--field", str(package)], FETCH_SECONDS).strip()
         digest = hashlib.sha256(package.read_bytes()).hexdigest()
         size = package.stat().st_size
         entries.append(f"{control}\nFilename: ./{package.name}\nSize: {size}\nSHA256: {digest}\n")
@@ -134,19 +145,19 @@ def _make_package_source(folder: Path) -> None:
     (folder / "lock").unlink(missing_ok=True)
 
 
-def _fetch_wheels(folder: Path, requirements: Sequence[str]) -> None:
-    say("fetching the wheels that it offers")
+def fetch_wheels(folder: Path, requirements: Sequence[str], python: str) -> None:
+    """Put wheels for a Python of the booted Debian, such as ``3.11``, into a new folder."""
     machine = os.uname().machine
     platforms = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC_MINORS]
     folder.mkdir(parents=True)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), "--only-binary=:all:"]
-    command += [f"--python-version={PYTHON}", "--implementation=cp", "--disable-pip-version-check"]
+    command += [f"--python-version={python}", "--implementation=cp", "--disable-pip-version-check"]
     command += [f"--platform={name}" for name in (*platforms, f"manylinux2014_{machine}", f"linux_{machine}")]
-    _run([*command, *requirements], FETCH_SECONDS)
+    run([*command, *requirements], FETCH_SECONDS)
 
 
 @contextmanager
-def _made_once(path: Path) -> Iterator[tuple[Path, bool]]:
+def made_once(path: Path) -> Iterator[tuple[Path, bool]]:
     """A folder to make ``path`` in, and whether it is there already; it takes its place when all went well."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_name(f"{path.name}.lock").open("w") as lock:
@@ -184,10 +195,10 @@ def _host_apt(folder: Path) -> Iterator[None]:
     shutil.rmtree(kept)
 
 
-def _mirror() -> list[str]:
+def apt_mirror() -> list[str]:
     """The mirror that this machine's apt takes Debian from; empty leaves the choice to debootstrap."""
     asked = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(SITE) $(COMPONENT)", "Created-By: Packages"]
-    for line in _run(asked, FETCH_SECONDS).splitlines():
+    for line in run(asked, FETCH_SECONDS).splitlines():
         words = line.split()
         if len(words) == 3 and words[0] == "Debian" and words[2] == "main" and "security" not in words[1]:
             return [words[1]]
@@ -195,18 +206,22 @@ def _mirror() -> list[str]:
 
 
 def _apt_proxy() -> str:
-    words = shlex.split(_run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"], FETCH_SECONDS))
+    words = shlex.split(run(["apt-config", "shell", "PROXY", "Acquire::http::Proxy"], FETCH_SECONDS))
     return words[0].partition("=")[2] if words else ""
 
 
 def _in(folder: Path, *command: str) -> str:
     inside = [*APART, "sh", "-c", 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"', str(folder), *command]
-    return _run(inside, FETCH_SECONDS, {"DEBIAN_FRONTEND": "noninteractive"})
+    return run(inside, FETCH_SECONDS, {"DEBIAN_FRONTEND": "noninteractive"})
 
 
-def _run(command: Sequence[str], seconds: float, more: Mapping[str, str] | None = None) -> str:
+def run(
+    command: Sequence[str], seconds: float, more: Mapping[str, str] | None = None, *, cwd: Path | None = None
+) -> str:
+    """What a command of this machine printed, which must succeed; ``more`` are variables beside this process's."""
     done = subprocess.run(
         command,
+        cwd=cwd,
         env={**os.environ, "LC_ALL": "C.UTF-8", **(more or {})},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -220,7 +235,8 @@ def _run(command: Sequence[str], seconds: float, more: Mapping[str, str] | None 
     return done.stdout
 
 
-def _digest(*parts: str) -> str:
+def digest_of(*parts: str) -> str:
+    """What a cached folder is named after: all that it was made from."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
 
 
@@ -228,3 +244,11 @@ if __name__ == "__main__":
     provide_programs()
     debian_image()
     wheel_folder()
+    from pythons import mirrored, python_folder  # what they are made with is above
+
+    try:
+        mirrored()
+    except Unfit as unfit:
+        say(str(unfit))
+    else:
+        python_folder()

@@ -59,6 +59,13 @@ def page(greeting: str) -> str:
     return PAGE.format(greeting=greeting)
 
 
+def programs(container: Container, account: str) -> set[str]:
+    """The programs that an account runs, by the names of their files."""
+    own = f'[ "$(stat -c %U $pid 2>/dev/null)" = {account} ] && readlink $pid/exe'
+    listed = container.run("sh", "-c", f"for pid in /proc/[0-9]*; do {own}; done; true").out
+    return {line.rpartition("/")[2] for line in listed.splitlines()}
+
+
 @dataclass(frozen=True)
 class Developer:
     """Commits in working trees inside the container, and pushes to the bare repositories; the git account does it."""

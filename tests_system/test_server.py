@@ -10,7 +10,7 @@ import time
 
 from container import Container, wait_for
 from image import WHEELS
-from story import BLOG, CONFIG, GIT_USER, SHOP, SHOP_APP, SHOP_MANIFEST, URL, Developer, Operator, page
+from story import BLOG, CONFIG, GIT_USER, SHOP, SHOP_APP, SHOP_MANIFEST, URL, Developer, Operator, page, programs
 from visiting import Visitor, ask, wait_for_page
 
 BLOG_HOST, SHOP_HOST = "blog.example.com", "shop.example.com"
@@ -249,13 +249,6 @@ def test_apps_run_on_the_distributions_uwsgi_where_agent_yaml_asks_for_it(
     wait_for("the other app", lambda: programs(container, "app-shop") == {"uwsgi-core"}, SYNC_SECONDS)
     wait_for_page(container, SHOP_HOST, "open")
     assert settled(operator)
-
-
-def programs(container: Container, account: str) -> set[str]:
-    """The programs that an account runs, by the names of their files."""
-    own = f'[ "$(stat -c %U $pid 2>/dev/null)" = {account} ] && readlink $pid/exe'
-    listed = container.run("sh", "-c", f"for pid in /proc/[0-9]*; do {own}; done; true").out
-    return {line.rpartition("/")[2] for line in listed.splitlines()}
 
 
 def host_key(container: Container) -> str:
