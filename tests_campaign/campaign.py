@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import canary
 from world import World, new_world
 
 HERE = Path(__file__).parent
@@ -115,7 +116,9 @@ class Host:
         """Run one command to its end, or to its death."""
         output = self.world.home / "output"
         status = self.template.wait(self.start(*arguments, output=output, **plan), seconds)
-        return Pass(status, output.read_text("utf-8", "replace"))
+        text = output.read_text("utf-8", "replace")
+        canary.refuse(text, f"the output of {arguments}")
+        return Pass(status, text)
 
     def start(self, *arguments: str, output: Path, **plan: object) -> int:
         """Start a command; its process."""

@@ -1,19 +1,26 @@
-"""File systems of a test's own, in a mount namespace that nobody else sees: small ones, and read-only ones."""
+"""File systems of a test's own, in a mount namespace that nobody else sees: small, read-only and failing ones."""
 
 from __future__ import annotations
 
 import ctypes
 import errno
 import os
+import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from preloaded import preloaded
+
 CLONE_NEWNS = 0x20000
 MOUNT_SECONDS = 10
+BUSY_SECONDS = 10.0
+"""How long processes that were killed may keep a file system busy."""
 MEBIBYTE = 1024 * 1024
 FILLING = "filling"
 """What takes the room; it lies beside the reconciler's own folders, which take no notice of it."""
@@ -28,6 +35,8 @@ def mounts_of_our_own() -> None:
     if libc.unshare(CLONE_NEWNS) != 0:
         pytest.skip(f"file systems of a test's own need a mount namespace: {os.strerror(ctypes.get_errno())}")
     mount("--make-rprivate", "/")
+    # the process that commands are forked from sees what was mounted when it began
+    preloaded.cache_clear()
 
 
 def mount(*arguments: str) -> None:
@@ -51,6 +60,46 @@ def small(place: Path, *, mebibytes: int, inodes: int = 0) -> Iterator[Path]:
         yield place
     finally:
         unmount(place)
+
+
+@dataclass(frozen=True)
+class Ext4:
+    """A real file system in a file of its own, as large as the file, in which an error can be had."""
+
+    image: Path
+    place: Path
+
+    def make(self, mebibytes: int) -> None:
+        """Make it; skips where that is not possible."""
+        if shutil.which("mkfs.ext4") is None:
+            pytest.skip("mkfs.ext4 is not installed")
+        with self.image.open("wb") as file:
+            file.truncate(mebibytes * MEBIBYTE)
+        command = ["mkfs.ext4", "-q", "-F", "-m", "0", str(self.image)]
+        subprocess.run(command, check=True, capture_output=True, timeout=MOUNT_SECONDS)
+        self.place.mkdir(exist_ok=True)
+        self.mount()
+
+    def mount(self) -> None:
+        """Have it there."""
+        mount("-o", "loop,errors=remount-ro", str(self.image), str(self.place))
+
+    def fail(self) -> None:
+        """Let the kernel come upon an error in it: it writes to it no more, whoever has what open."""
+        shown = subprocess.run(["findmnt", "-no", "SOURCE", self.place], check=True, capture_output=True, text=True)
+        Path("/sys/fs/ext4", Path(shown.stdout.strip()).name, "trigger_fs_error").write_text("1")
+
+    def take_away(self) -> None:
+        """Unmount it, once nobody uses it any more."""
+        deadline = time.monotonic() + BUSY_SECONDS
+        while subprocess.run(["umount", self.place], check=False, capture_output=True).returncode != 0:
+            assert time.monotonic() < deadline, "somebody uses the file system"
+            time.sleep(0.02)
+
+    def check(self) -> None:
+        """What a host does at its start."""
+        done = subprocess.run(["e2fsck", "-p", "-f", self.image], check=False, capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stdout + done.stderr
 
 
 @contextmanager

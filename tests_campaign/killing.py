@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import canary
 from campaign import Host, Onlooker, Pass, differences, refused, until, visited
 from scenarios import ONCE, Scenario, Step
 from world import manifest, wsgi_app
@@ -41,9 +42,8 @@ class Campaign:
     def begin(self) -> None:
         """Add the neighbour, and go round once: what comes first of all makes what later rounds find."""
         uwsgi = {"processes": 1, "threads": 2}
-        self.host.world.commit(
-            {"apps/other/wsgi.py": wsgi_app(NEIGHBOUR), "manifests/other.yaml": manifest("other", uwsgi=uwsgi)}
-        )
+        files = {"apps/other/wsgi.py": wsgi_app(NEIGHBOUR), "manifests/other.yaml": manifest("other", uwsgi=uwsgi)}
+        self.host.world.commit(files | canary.provide(self.host.world.home))
         self.host.converge()
         if self.scenario.start:
             self.host.world.commit(self.scenario.start)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+import canary
 from campaign import Host
 from world import manifest, wsgi_app
 
@@ -17,6 +18,7 @@ HOOKS = {
 STATIC = [{"source": "static", "url": "/static/", "fingerprint": True, "precompress": ["gzip"]}]
 QUICK = {"processes": 1, "threads": 2, "drain": "2s"}
 PAGE = "blog"
+PLAIN = {"uwsgi": QUICK, "static": STATIC, "shared": ["media"], "secrets": canary.REFERENCES}
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,12 @@ class Scenario:
 
 
 def blog(greeting: str = PAGE, **spec: object) -> dict[str, str]:
-    """The files of the blog."""
+    """The files of the blog, which has the secret that is searched for everywhere."""
     return {
         "apps/blog/wsgi.py": wsgi_app(greeting),
         "apps/blog/static/site.css": "body { color: #00ff00 }\n",
         "apps/blog/requirements.txt": "# nothing\n",
-        "manifests/blog.yaml": manifest("blog", **{"uwsgi": QUICK, "static": STATIC, "shared": ["media"], **spec}),
+        "manifests/blog.yaml": manifest("blog", **{**PLAIN, **spec}),
     }
 
 

@@ -56,6 +56,7 @@ def fork(arguments: list[str], plan: dict[str, object]) -> int:
 
 def be_an_agent(arguments: list[str], plan: dict[str, object]) -> None:
     """Do what the command line does, and watch it as the plan says."""
+    import canary
     from points import watch
     from reconciler.cli.main import entry
     from reconciler.host import daemons
@@ -66,6 +67,7 @@ def be_an_agent(arguments: list[str], plan: dict[str, object]) -> None:
         os.environ["TMPDIR"] = str(scratch)
     if module := plan.get("prepare"):
         importlib.import_module(str(module)).prepare(plan)
+    canary.forbid_arguments()
     watch(plan)
     sys.argv = ["reconciler", *arguments]
     entry()
@@ -87,7 +89,7 @@ def main() -> None:
     """Answer until standard input ends."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.path.insert(0, str(Path(__file__).parent))
+    sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "tests")]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     import_everything()
     gc.collect()

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import canary
 from breaking import show, well_said
 from command_line import reconciler
-from file_systems import MEBIBYTE, fill, make_room, mounts_of_our_own, read_only, small, take_inodes
+from file_systems import MEBIBYTE, Ext4, fill, make_room, mounts_of_our_own, read_only, small, take_inodes
 from reconciler.cli.wiring import Installation
 from reconciler.engine.progress import Silence
 from reconciler.engine.results import PassResult
@@ -63,13 +64,14 @@ class Disk:
         self.files |= files or {}
         page = f"page {self.number}"
         own = {f"apps/blog/{name}": text for name, text in self.files.items()}
-        static = {"static": [{"source": "static", "url": "/static/"}]}
+        more: dict[str, object] = {"static": [{"source": "static", "url": "/static/"}], "secrets": canary.REFERENCES}
         self.world.commit(
             {
                 "apps/blog/wsgi.py": wsgi_app(page),
                 "apps/blog/static/site.css": CSS,
-                "manifests/blog.yaml": manifest("blog", retain=1, **static, **self.spec),
+                "manifests/blog.yaml": manifest("blog", retain=1, **more, **self.spec),
                 **own,
+                **canary.provide(self.world.home),
             }
         )
         return page
@@ -113,6 +115,7 @@ def own_disk() -> Iterator[Disk]:
         disk.serves(page)
         yield disk
         world.end()
+        canary.search(world.root)
 
 
 @pytest.fixture
@@ -290,3 +293,37 @@ def test_a_running_agent_lives_through_a_disk_that_is_read_only_for_a_while(disk
         wait_for("the new page", lambda: disk.page() == page, AGENT_SECONDS)
         assert not agent.told("unexpected_error")
     disk.serves(page)
+
+
+def test_a_real_disk_is_full_and_then_has_an_error() -> None:
+    """What the kernel makes read-only after an error stays so until it was checked, which takes a new start."""
+    mounts_of_our_own()
+    with new_world() as world:
+        ext4 = Ext4(world.home / "image", world.root)
+        ext4.make(ROOT_MEBIBYTES)
+        disk = Disk(world)
+        first = disk.change()
+        assert not disk.once().failed
+        full = disk.change(files={"big.txt": "x" * 2 * MEBIBYTE})
+        failed = of(disk.once(At(StageName.SOURCE, lambda: fill(disk.root, left=MEBIBYTE))), "blog")
+        say(failed.error, disk, "the source stage could not write: ", FULL, MISSING)
+        disk.serves(first)
+        disk.converges(full)
+
+        ext4.fail()
+        last = disk.change()
+        once = reconciler("-c", str(world.agent_file), "once")
+        assert once.status == 1, once
+        assert f"the file system {disk.root} is read-only" in once.err, once
+        assert "fsck" in once.err
+        for command in ("status", "history blog", "drift"):
+            assert reconciler("-c", str(world.agent_file), *command.split()).status == 0, command
+        disk.serves(full)
+        world.end()
+        ext4.take_away()
+        ext4.check()
+        ext4.mount()
+        disk.converges(last)
+        world.end()
+        canary.search(world.root)
+        ext4.take_away()

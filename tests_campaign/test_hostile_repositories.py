@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import resource
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +17,19 @@ import pytest
 import yaml
 
 from breaking import SENTENCE_CHARACTERS, show
+from command_line import reconciler
 from forge import Forge
 from hostile_sources import FILES_LIMIT, SIZE_LIMIT, SOURCES, Case, Scene
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.model.plan import Outcome
-from world import World, new_world, of
+from world import World, new_world, of, wsgi_app
 
 WITNESS = "witness-7d1e0c: nobody may read this"
 """What stands in every file outside."""
+MANY = 100_000
+"""Files of one app, each with a content of its own."""
+MANY_MEBIBYTES = 400
+"""The most memory that one process may take for them."""
 SHARES = 3
 """The table is cut into parts that run side by side; each has a host of its own."""
 
@@ -162,3 +171,34 @@ def test_every_hostile_source_is_refused_or_harmless(share: int, monkeypatch: py
 
 def test_the_table_is_long_enough() -> None:
     assert len(SOURCES) >= 60
+
+
+def many_files(repository: Path) -> None:
+    """A bare repository whose one commit has very many files, each with a content of its own."""
+    subprocess.run(["git", "init", "--quiet", "--bare", "--initial-branch=main", repository], check=True)
+    lines = ["commit refs/heads/main", "committer Test <test@example.com> 1700000000 +0000", "data 4", "Many"]
+    for name, content in [("wsgi.py", wsgi_app("many")), *((f"d{n // 300}/f{n}", f"{n}\n") for n in range(MANY))]:
+        lines += [f"M 100644 inline {name}", f"data {len(content)}", content]
+    subprocess.run(["git", "-C", repository, "fast-import", "--quiet"], input="\n".join(lines).encode(), check=True)
+
+
+@pytest.mark.serial
+def test_a_hundred_thousand_files_are_deployed_within_the_limit(record_property: pytest.RecordProperty) -> None:
+    """What is refused above is the limit's doing: below it they cost time, and no memory to speak of."""
+    with new_world() as world:
+        many_files(world.home / "many.git")
+        world.commit({"manifests/many.yaml": manifest("many", world.home / "many.git", {})})
+        seconds = []
+        for outcome in ("changed", "unchanged"):
+            began = time.monotonic()
+            done = reconciler("-c", str(world.agent_file), "once", "--json")
+            seconds.append(time.monotonic() - began)
+            assert [app["outcome"] for app in json.loads(done.out)["apps"]] == [outcome], done
+        assert world.text("many.example.com") == "many"
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    record_property(
+        "campaign",
+        f"{MANY:,} files of one app: deployed in {seconds[0]:.1f} s, looked over in {seconds[1]:.1f} s, "
+        f"{memory} MiB in the largest process",
+    )
+    assert memory < MANY_MEBIBYTES

@@ -8,6 +8,7 @@ import itertools
 import os
 import random
 import zlib
+from collections import Counter
 from collections.abc import Callable
 
 import pytest
@@ -17,11 +18,15 @@ from killing import Campaign, claim
 from points import site_of
 from scenarios import COMING_AND_GOING, DRIFT, ONE_LINE, SCENARIOS, Scenario
 
-MOMENTS = 100
+MOMENTS = 102
 """Random moments in single passes, and as many in the agent that stays."""
 MANY_MOMENTS = 2_000
+ROUNDS = 4
+"""In how many rounds a point that depends on how fast others are may come again."""
 MISSED = 3
-"""Points that depend on how fast others are need not come again."""
+"""So many need not: whether stats of files have moved (``save host/contents.py``) depends on who links them, and a
+reload (``_make_noticed host/uwsgi_readiness.py``) on whether a file was written twice within a second.
+"""
 PASS_SECONDS = 0.6
 """Moments are spread over the time that a pass with a deploy takes."""
 SEED = 20_261_123
@@ -79,11 +84,12 @@ def _next_of(points: list[str], ours: Callable[[str], bool]) -> str | None:
 
 
 def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bool]) -> list[str]:
-    """Go round until there was a death at every point that is ours; returns those that were not met again."""
-    missed = []
+    """Go round until there was a death at every point that is ours; returns those that no round came to again."""
+    missed: list[str] = []
+    rounds: Counter[str] = Counter()
     while any(left):
         for step, expected, points in zip(campaign.scenario.steps, campaign.expected, left, strict=True):
-            point = _next_of(points, ours)
+            point = _next_of(points, lambda point: point in rounds or ours(point))
             if point is None:
                 # what damages the blog leaves nothing to go round for
                 if any(left) and not campaign.scenario.damages:
@@ -91,8 +97,9 @@ def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bo
                 continue
             where = f"{campaign.scenario.name}: {step.name}: {point}"
             campaign.change(step)
+            rounds[point] += 1
             if not campaign.die(step, where, point=point):
-                missed.append(point)
+                (missed if rounds[point] == ROUNDS else points).append(point)
             campaign.recover(step, expected, where)
     return missed
 

@@ -25,8 +25,8 @@ from reconciler.model.errors import RepositoryError
 from test_agent import running, wait_for
 from world import World, manifest, new_world, wsgi_app
 
-OTHERS_SECONDS = 15.0
-"""How long the deploy of another app may take while a server hangs: two of these, and other tests run too."""
+OTHERS_SECONDS = 25.0
+"""How long the deploy of another app may take while a server hangs, for whose answer 30 s are waited."""
 BACK_SECONDS = 40.0
 """How long it may take until a server that answers again is followed: after some failures the pause is seconds."""
 

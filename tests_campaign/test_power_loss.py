@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import canary
 from campaign import Host, Template, differences, new_host, until
 from power import LEAST, NAMES, images_of, restore
 from scenarios import Step, blog, committing
@@ -56,7 +57,7 @@ def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
 def _add_neighbour(host: Host) -> None:
     uwsgi = {"processes": 1, "threads": 2}
     files = {"apps/other/wsgi.py": wsgi_app("other"), "manifests/other.yaml": manifest("other", uwsgi=uwsgi)}
-    host.world.commit(files)
+    host.world.commit(files | canary.provide(host.world.home))
     host.converge()
 
 
