@@ -49,6 +49,25 @@ def test_a_pass_ends_what_the_one_before_it_was_killed_in(world: World) -> None:
     assert journal(world, "SELECT stage, digest FROM outputs ORDER BY digest") == outputs
 
 
+def test_copies_of_secrets_go_with_the_next_pass(world: World) -> None:
+    """An agent that is killed while it starts a vassal anew leaves one, and one that is killed in a removal too."""
+    world.canary = True
+    for name in ("blog", "other"):
+        world.add_app(name)
+    assert not world.once().failed
+    (environment,) = (world.root / "vassals").glob("blog.*.env")
+    kept = environment.with_name(f"{environment.name}.kept")
+    kept.write_bytes(environment.read_bytes())
+    journal(world, "UPDATE settings SET value = '' WHERE name = 'settled'")
+    assert of(world.once(), "blog").outcome is Outcome.UNCHANGED
+    assert environment.exists()
+    assert not kept.exists()
+    environment.with_suffix(".ini").unlink()
+    world.commit({"manifests/blog.yaml": None})
+    assert of(world.once(), "blog").outcome is Outcome.CHANGED
+    assert not list((world.root / "vassals").glob("blog.*"))
+
+
 def test_the_first_pass_after_a_reboot_clears_away_and_takes_a_new_site(
     world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -35,6 +35,14 @@ def environment_of(layout: Layout, app: str, vassal: str, applied: AppliedStage)
     return None
 
 
+def forget_kept(layout: Layout, app: str, vassal: str, applied: AppliedStage) -> None:
+    """Remove the copy once the vassal has the environment of the applied release: it may hold secrets."""
+    expected = applied.files[f"{app}.env"]
+    text = _text_of(layout.vassals / f"{vassal}.env")
+    if not sealed_names(expected) or (text is not None and _sealed(layout, app, expected, text) == expected):
+        kept_file(layout, vassal).unlink(missing_ok=True)
+
+
 def kept_file(layout: Layout, vassal: str) -> Path:
     """Where the copy lies."""
     return layout.vassals / f"{vassal}.env.kept"

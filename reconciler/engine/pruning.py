@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from reconciler.engine.retiring import retire_all_but
+from reconciler.host.releases import remove_environments
 from reconciler.host.services import Host
 from reconciler.model.configuration import Prune
 
@@ -46,4 +47,6 @@ def remove_app(host: Host, app: str, drain_seconds: float) -> None:
     host.layout.pair(app).unlink(missing_ok=True)
     host.layout.public_link(app).unlink(missing_ok=True)
     retire_all_but(host, app, serving="", seconds=drain_seconds)
+    # an agent that was killed in the same may have left these without what would lead to them
+    remove_environments(host.layout, app)
     host.tenants.leave(app)

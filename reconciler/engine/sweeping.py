@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reconciler.engine.kept_environment import forget_kept
 from reconciler.engine.pruning import REMOVAL_DRAIN_SECONDS, refusal, remove_app
 from reconciler.engine.recording import as_reconciler_error
 from reconciler.engine.retiring import left_over, retire_all_but
@@ -89,9 +90,10 @@ def remove_dead_sockets(layout: Layout, busy: Collection[str] = ()) -> None:
 
 
 def remove_lone_environments(layout: Layout, applied: AppliedApps, busy: Collection[str] = ()) -> None:
-    """Remove the environment of vassals that have no settings: of a candidate that never started, or that has left.
+    """Remove the environment of vassals without settings, of a candidate that never started or that has left, and
+    copies of an environment that is in its place again.
 
-    It may hold secrets. Where a person removed the settings of what was applied, that is drift, and not seen to here.
+    They may hold secrets. Where a person removed the settings of what was applied, that is drift: not seen to here.
     """
     with os.scandir(layout.vassals) as entries:
         names = {entry.name for entry in entries}
@@ -100,9 +102,13 @@ def remove_lone_environments(layout: Layout, applied: AppliedApps, busy: Collect
     }
     for name in names:
         match = _ENVIRONMENT.fullmatch(name)
-        if match is None or f"{match['vassal']}.ini" in names or match["vassal"] in serving:
+        if match is None or match["app"] in busy:
             continue
-        if match["app"] not in busy and (match["release"] or match["app"] in applied):
+        app, vassal = match["app"], match["vassal"]
+        if vassal in serving:
+            if name.endswith(".kept"):
+                forget_kept(layout, app, vassal, applied[app][StageName.VASSAL])
+        elif f"{vassal}.ini" not in names and (match["release"] or app in applied):
             (layout.vassals / name).unlink(missing_ok=True)
 
 

@@ -66,6 +66,15 @@ def remove_vassal(layout: Layout, vassal: str) -> bool:
     return existed
 
 
+def remove_environments(layout: Layout, app: str) -> None:
+    """Remove the environments of all vassals of an app, and copies of them; they may hold secrets."""
+    with os.scandir(layout.vassals) as entries:
+        names = [entry.name for entry in entries]
+    for name in names:
+        if name.partition(".")[0] == app and name.endswith((".env", ".env.kept")):
+            (layout.vassals / name).unlink(missing_ok=True)
+
+
 def remove_sockets(layout: Layout, vassal: str) -> None:
     """Remove the sockets of a vassal that was killed; one that ends by itself takes them along."""
     for kind in SOCKET_KINDS:
