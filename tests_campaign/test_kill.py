@@ -9,7 +9,7 @@ import os
 import random
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import pytest
 
@@ -74,11 +74,11 @@ def _chosen(site: str, share: float) -> bool:
     return zlib.crc32(site.encode()) % 1000 < 1000 * share
 
 
-def _next_of(points: list[str], ours: Callable[[str], bool]) -> str | None:
-    """Take the next point that is ours."""
+def _next_of(points: list[str], ours: Callable[[str], bool], tried: Container[str]) -> str | None:
+    """Take the next point that is ours, or that was ``tried`` and has to come again."""
     while points:
         point = points.pop(0)
-        if ours(point):
+        if point in tried or ours(point):
             return point
     return None
 
@@ -86,10 +86,12 @@ def _next_of(points: list[str], ours: Callable[[str], bool]) -> str | None:
 def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bool]) -> list[str]:
     """Go round until there was a death at every point that is ours; returns those that no round came to again."""
     missed: list[str] = []
-    rounds: Counter[str] = Counter()
+    # of each step by itself: the same point in another step is tried once, by whoever claims it
+    rounds: list[Counter[str]] = [Counter() for _ in left]
     while any(left):
-        for step, expected, points in zip(campaign.scenario.steps, campaign.expected, left, strict=True):
-            point = _next_of(points, lambda point: point in rounds or ours(point))
+        steps = zip(campaign.scenario.steps, campaign.expected, left, rounds, strict=True)
+        for step, expected, points, tried in steps:
+            point = _next_of(points, ours, tried)
             if point is None:
                 # what damages the blog leaves nothing to go round for
                 if any(left) and not campaign.scenario.damages:
@@ -97,9 +99,9 @@ def _kill_at(campaign: Campaign, left: list[list[str]], ours: Callable[[str], bo
                 continue
             where = f"{campaign.scenario.name}: {step.name}: {point}"
             campaign.change(step)
-            rounds[point] += 1
+            tried[point] += 1
             if not campaign.die(step, where, point=point):
-                (missed if rounds[point] == ROUNDS else points).append(point)
+                (missed if tried[point] == ROUNDS else points).append(point)
             campaign.recover(step, expected, where)
     return missed
 
