@@ -33,7 +33,7 @@ test-system: ## boot a Debian with systemd and test a whole server in it; needs 
 	@$(RUN) pytest --verbose -p no:randomly --exitfirst --timeout=600 --numprocesses=2 --dist=loadscope tests_system $(ARGS)
 
 # The parts of the campaign are files of tests_campaign. ARGS="--long" does more of the same, for as long as you like,
-# ARGS="--share=0.2 --turn=WORD" does a fifth of what is done in numbers, in a third of the tests; .ci/run does that.
+# ARGS="--share=0.2 --turn=WORD" does a fifth of what is done in numbers, in a fifth of the tests; .ci/run does that.
 campaign: ## kill, starve and attack it at every point, and see that nothing is lost: minutes
 	@$(RUN) pytest --verbose -p no:randomly --numprocesses=$(WORKERS) --dist=load --maxschedchunk=1 --timeout=300 tests_campaign $(ARGS) || [ $$? -eq 5 ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-TURNS = 3
+TURNS = 5
 
 # programs that the campaign starts would compile every module anew, each time
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -25,7 +25,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="do more of the same, for as long as it takes")
     parser.addoption("--share", type=float, default=1.0, help="do only this share of what is done in numbers")
     parser.addoption(
-        "--turn", help="do only a third of the tests: those whose turn it is with this word, say a commit"
+        "--turn", help="do only a fifth of the tests: those whose turn it is with this word, say a commit"
     )
 
 
