@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
-import multiprocessing
+import multiprocessing.process
 import os
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -68,24 +69,42 @@ def engine_of_one(world: World) -> Iterator[Engine]:
         yield Engine(host, engine.journal, reader)
 
 
-def seen_from_a_young_process(world: World, runs: int) -> Seen:
-    """Measure ``runs`` passes without and with a change, in a process that has done nothing before."""
+def seen_from_young_processes(worlds: Sequence[World], runs: int) -> list[Seen]:
+    """Measure ``runs`` passes without and with a change, in a process for each host that has done nothing before.
+
+    Changes are made in turn, one host after the other: a machine that is slow just now is as slow for all of them.
+    """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(world.home, world.port, runs, theirs))
-    process.start()
-    theirs.close()
-    try:
-        if not ours.poll(ANSWER_SECONDS):
-            raise TimeoutError(f"the process that measures did not answer within {ANSWER_SECONDS:g} s")
-        found: Seen = ours.recv()
-    finally:
-        process.join(5)
-        process.kill()
-    return found
+    channels: list[Connection] = []
+    with ExitStack() as stack:
+        for world in worlds:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_measure, args=(world.home, world.port, runs, theirs))
+            process.start()
+            stack.callback(_end, process)
+            theirs.close()
+            channels.append(ours)
+            # nothing else runs while one of them gets ready
+            _heard(ours)
+        for _ in range(runs + 1):
+            for channel in channels:
+                channel.send(None)
+                _heard(channel)
+        return [_heard(channel) for channel in channels]
 
 
-def _measure(home: Path, port: int, runs: int, answer: Any) -> None:
+def _heard(channel: Connection) -> Any:
+    if not channel.poll(ANSWER_SECONDS):
+        raise TimeoutError(f"a process that measures did not answer within {ANSWER_SECONDS:g} s")
+    return channel.recv()
+
+
+def _end(process: multiprocessing.process.BaseProcess) -> None:
+    process.join(5)
+    process.kill()
+
+
+def _measure(home: Path, port: int, runs: int, channel: Connection) -> None:
     world = World(home, port)
     gc.enable()
     with engine_of_one(world) as engine, _counted() as git, watched(engine) as follow:
@@ -101,7 +120,9 @@ def _measure(home: Path, port: int, runs: int, answer: Any) -> None:
         git_unchanged = len(git)
         memory, watches = memory_mib(), _watches()
         changed = []
+        channel.send(None)
         for number in range(runs + 1):
+            channel.recv()
             commit_to(world, f"page {number}")
             git.clear()
             changed.append(timed(lambda: _pass(engine, "changed", "poll")))
@@ -109,11 +130,12 @@ def _measure(home: Path, port: int, runs: int, answer: Any) -> None:
             follow()
             # an agent sees the events of what its own work has written, too
             _pass(engine, "unchanged", "file:drift")
+            channel.send(None)
         journal = sum(path.stat().st_size for path in world.root.glob("journal.sqlite3*"))
         seen = Seen(
             found["unchanged"], found["everything"], changed[1:], memory, watches, journal, git_unchanged, git_changed
         )
-        answer.send(seen)
+        channel.send(seen)
 
 
 def commit_to(world: World, text: str) -> None:

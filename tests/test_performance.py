@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
-from bench.parts.growth import host_with
+from bench.parts.growth import hosts_with
 from many import settled
 from reconciler.model.plan import Outcome
 from world import World
@@ -75,7 +75,7 @@ def test_a_warm_pass_with_nothing_to_do_for_a_thousand_apps(world: World) -> Non
 
 def test_a_change_of_one_of_two_hundred_apps_costs_at_most_twice_one_of_one() -> None:
     """The benchmark holds the same bar for a thousand."""
-    one, many = (host_with(count, CHANGES).changed for count in (1, MANY))
+    one, many = (seen.changed for seen in hosts_with((1, MANY), CHANGES))
     bar = CHANGE_TIMES * statistics.median(one)
     report("one of one changed", one, bar)
     report(f"one of {MANY} changed", many, bar)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shutil
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 
-from bench.growing import FIRST, MONOREPO, Seen, engine_of_one, seen_from_a_young_process
+from bench.growing import FIRST, MONOREPO, Seen, engine_of_one, seen_from_young_processes
 from bench.measuring import Action, command, in_turn, timed
 from bench.reconciling import environment, reconciler
 from bench.rows import Row, bounded, plain, slower
@@ -33,32 +34,37 @@ def rows(quick: bool) -> Iterator[Row]:
     runs = 2 if quick else RUNS
     one: Seen | None = None
     for count in (1, 20) if quick else APPS:
-        if count == MANY:
-            # anew, beside those that a bar holds against it: a machine is not equally fast for minutes
-            one = host_with(1, runs)
-        seen = host_with(count, runs)
-        one = one or seen
+        if one is None:
+            (one,) = (seen,) = hosts_with((count,), runs)
+        else:
+            one, seen = hosts_with((1, count), runs)
         yield from _of_apps(count, seen, one)
-    if one is not None:
-        yield from _of_a_monorepo(20 if quick else MANY, runs, one)
+    yield from _of_a_monorepo(20 if quick else MANY, runs)
     for count in (10, 200) if quick else FILES:
         yield from _files(count, 2 if quick or count > MANY else RUNS)
     for count in (10, 200) if quick else HISTORIES:
         yield from _history(count, 2 if quick else RUNS)
 
 
-def host_with(count: int, runs: int, *, apart: bool = False) -> Seen:
-    """What a host with so many apps costs; ``apart`` from the manifests, in a repository of their own."""
-    with new_world() as world:
-        monorepo = world.home / MONOREPO if apart else None
-        commit_many(world, 1, monorepo)
-        with engine_of_one(world) as engine:
-            first = of(engine.reconcile("bench"), FIRST)
-            if first.error is not None:
-                raise first.error
-        with settled(world, count, monorepo):
-            pass
-        return seen_from_a_young_process(world, runs)
+def hosts_with(counts: Sequence[int], runs: int, *, apart: bool = False) -> list[Seen]:
+    """What hosts with so many apps cost, beside each other.
+
+    The apps of the last one may be ``apart`` from the manifests, in a repository of their own.
+    """
+    with ExitStack() as stack:
+        worlds = []
+        for number, count in enumerate(counts, 1):
+            world = stack.enter_context(new_world())
+            monorepo = world.home / MONOREPO if apart and number == len(counts) else None
+            commit_many(world, 1, monorepo)
+            with engine_of_one(world) as engine:
+                first = of(engine.reconcile("bench"), FIRST)
+                if first.error is not None:
+                    raise first.error
+            with settled(world, count, monorepo):
+                pass
+            worlds.append(world)
+        return seen_from_young_processes(worlds, runs)
 
 
 def _of_apps(count: int, seen: Seen, one: Seen) -> Iterator[Row]:
@@ -82,9 +88,9 @@ def _of_apps(count: int, seen: Seen, one: Seen) -> Iterator[Row]:
         yield slower(changed, seen.changed, f"one of one; {git}", one.changed, most)
 
 
-def _of_a_monorepo(count: int, runs: int, one: Seen) -> Iterator[Row]:
+def _of_a_monorepo(count: int, runs: int) -> Iterator[Row]:
     """The manifests in the config repository, all apps in another one; a commit to it touches one folder."""
-    seen = host_with(count, runs, apart=True)
+    one, seen = hosts_with((1, count), runs, apart=True)
     name = f"{count:,} apps in a repository of their own"
     yield plain(f"{name}, nothing to do, warm", seen.unchanged, note=f"{seen.git_unchanged} git processes")
     most = CHANGE_TIMES if count == MANY else None
