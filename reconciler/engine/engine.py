@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from reconciler.engine.desired import Desired
     from reconciler.engine.planning import Planning
     from reconciler.engine.polling import Polled
-from reconciler.engine.reading import Reader
+    from reconciler.engine.reading import Reader
 
 UNDER_WAY = "applying"
 """How the journal counts apps that a pass of the agent left to the work that goes on."""

@@ -18,7 +18,7 @@ from reconciler.model.values import NAME_PATTERN
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired
-from reconciler.engine.reading import Reader
+    from reconciler.engine.reading import Reader
 
 SERVER_LOGS = ("nginx.error.log", "emperor.log")
 """Logs of the servers, whose names an app of the name nginx or emperor would have too."""

@@ -32,7 +32,7 @@ from reconciler.stages.vassal import vassal_of
 
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired
-from reconciler.engine.reading import Reader
+    from reconciler.engine.reading import Reader
 
 FORMAT = 1
 SETTING = "settled"
