@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import subprocess
 import sys
@@ -46,9 +47,13 @@ def slow_app(version: str, work: str = SLEEP, status: str = "200 OK") -> str:
 
 @dataclass
 class Load:
-    """What the visitors saw: (started, latency, status, body) in the order of starting."""
+    """What the visitors saw: (started, latency, status, body) in the order of starting.
+
+    ``looks`` are (time, seconds for which a hypervisor has kept each processor from this machine so far).
+    """
 
     results: list[tuple[float, float, int, str]] = field(default_factory=list)
+    looks: list[list[float]] = field(default_factory=list)
 
     @property
     def failed(self) -> list[tuple[float, float, int, str]]:
@@ -58,6 +63,19 @@ class Load:
     def longest(self) -> float:
         return max(entry[1] for entry in self.results)
 
+    @property
+    def longest_with_processors(self) -> float:
+        """The longest, without the time for which there was no processor: no deploy can do anything about that."""
+        return max(latency - self._stolen(started, started + latency) for started, latency, *_ in self.results)
+
+    def _stolen(self, since: float, until: float) -> float:
+        """What was stolen from the processor that lost most, from the look before ``since`` to the one after."""
+        times = [look[0] for look in self.looks]
+        before = self.looks[max(bisect.bisect_right(times, since) - 1, 0)]
+        after = self.looks[min(bisect.bisect_left(times, until), len(times) - 1)]
+        lost = max(late - early for early, late in zip(before[1:], after[1:], strict=True))
+        return min(lost, until - since)
+
     def percentile(self, share: float, until: float = float("inf")) -> float:
         ordered = sorted(entry[1] for entry in self.results if entry[0] < until)
         return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
@@ -66,8 +84,8 @@ class Load:
 @contextmanager
 def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
     """Visitors from outside the agent, in a process of their own, for as long as the block lasts."""
-    result = world.home / "load.json"
-    command = [sys.executable, str(LOAD), str(world.port), host, "/", str(RATE), str(seconds), str(result)]
+    result, looks = world.home / "load.json", world.home / "stolen.json"
+    command = [sys.executable, LOAD, str(world.port), host, "/", str(RATE), str(seconds), result, looks]
     load = Load()
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     try:
@@ -77,6 +95,7 @@ def visitors(world: World, host: str, seconds: float = 200) -> Iterator[Load]:
         process.stdin.close()
         process.wait(timeout=60)
     load.results = [tuple(entry) for entry in json.loads(result.read_text())]
+    load.looks = json.loads(looks.read_text())
 
 
 VERIFY = {"timeout": "6s", "probes": [{"path": "/", "status": 200}]}
@@ -115,8 +134,8 @@ def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: st
     bar = max(LONGEST_SECONDS, 5 * steady)
     print(
         f"{len(load.results)} requests, {len(load.failed)} failed, steady 99th percentile {steady * 1000:.1f} ms, "
-        f"99th percentile {load.percentile(0.99) * 1000:.1f} ms, longest {load.longest * 1000:.1f} ms "
-        f"(bar {bar * 1000:.0f} ms)"
+        f"99th percentile {load.percentile(0.99) * 1000:.1f} ms, longest {load.longest * 1000:.1f} ms, "
+        f"without stolen time {load.longest_with_processors * 1000:.1f} ms (bar {bar * 1000:.0f} ms)"
     )
     assert load.failed == []
     versions = [entry[3] for entry in load.results]
@@ -127,7 +146,7 @@ def test_ten_deploys_three_of_them_broken_lose_no_request(world: World, work: st
         last_old = max(entry[0] for entry in load.results if entry[3] == old)
         first_new = min(entry[0] for entry in load.results if entry[3] == new)
         assert last_old - first_new <= load.longest, f"{old} was answered {last_old - first_new:.3f} s after {new}"
-    assert load.longest <= bar
+    assert load.longest_with_processors <= bar
 
 
 LONG_APP = '''"""Answers /long after five seconds."""

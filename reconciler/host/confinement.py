@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.host.abandoned import mark
 from reconciler.host.allowance import CPU_SECONDS, FILE_BYTES, Allowance
 from reconciler.host.processes import Account, Limits, Result, run
 from reconciler.host.transient_unit import TransientUnit, as_input, systemd_runs
@@ -28,13 +29,14 @@ class Confinement:
     """Who a command runs as (``account``; ``None``: as the agent), what it may have, and where it may write.
 
     ``hidden`` are the agent's own places: even their names are none of its business. Without an account there is
-    nobody to keep it from writing elsewhere.
+    nobody to keep it from writing elsewhere. ``root`` is the state folder that it works for; ``None``: for none.
     """
 
     account: Account | None
     allowance: Allowance
     writable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
+    root: Path | None = None
 
 
 def run_confined(
@@ -70,7 +72,8 @@ def run_confined(
             command,
             timeout=timeout,
             cwd=cwd,
-            env=env,
+            # no unit ends it with an agent that is killed
+            env=env if confinement.root is None else {**env, **mark(confinement.root)},
             limits=Limits(
                 CPU_SECONDS, FILE_BYTES, memory_bytes=allowance.memory_bytes, processes=allowance.processes
             ),

@@ -1,4 +1,7 @@
-"""One reconciler per state folder: a lock that the kernel gives back when its holder dies."""
+"""One reconciler per state folder: a lock that the kernel gives back when its holder dies.
+
+What a holder wrote about itself stays in the file when it is killed, and the next one ends what it left at work.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 
+from reconciler.host import reporting
 from reconciler.host.layout import Layout
 from reconciler.model.errors import StateLocked
 from reconciler.model.times import local_time
@@ -52,12 +56,22 @@ def state_lock(layout: Layout, what: str = COMMAND) -> Iterator[None]:
                 if agent
                 else "wait for it to end, or end that process",
             ) from None
+        if os.fstat(descriptor).st_size > 0:
+            from reconciler.host.abandoned import end_abandoned  # noqa: PLC0415  only after a death
+
+            if ended := end_abandoned(layout.root):
+                reporting.info("abandoned_ended", note=f"{ended} processes of a reconciler that was killed worked on")
         ours = json.dumps(asdict(Holder(os.getpid(), time.time(), what)))
         # who holds it is told as far as there is room for it on the disk; that it is held, the kernel knows
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{ours}\n".encode(), 0)
-        yield
+        try:
+            yield
+        finally:
+            # who was killed leaves its name; what nobody left at work need not be looked for
+            with suppress(OSError):
+                os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
 

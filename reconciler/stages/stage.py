@@ -61,9 +61,8 @@ class Facts:
     def confine(self, account: Account | None, *writable: Path) -> Confinement:
         """What a command of the app that runs as ``account`` may have and touch; it may write to ``writable``."""
         layout = self.layout
-        return Confinement(
-            account, self.host.allowance, writable, (layout.vassals, layout.mirrors, layout.journal, layout.indexes)
-        )
+        hidden = (layout.vassals, layout.mirrors, layout.journal, layout.indexes)
+        return Confinement(account, self.host.allowance, writable, hidden, layout.root)
 
 
 @dataclass(frozen=True, slots=True)
