@@ -88,11 +88,19 @@ class Preloaded:
         self._process.wait(10)
 
     def start(
-        self, arguments: Sequence[str], cwd: Path | None, environment: Mapping[str, str], streams: Sequence[int]
+        self,
+        arguments: Sequence[str],
+        cwd: Path | None,
+        environment: Mapping[str, str],
+        streams: Sequence[int],
+        preparing: tuple[str, Mapping[str, object]] | None = None,
     ) -> Command:
-        """Start ``reconciler`` with three open files as its streams."""
+        """Start ``reconciler`` with three open files as its streams.
+
+        ``preparing`` is a module whose ``prepare`` is called in the command's process before all else, and with what.
+        """
         status, theirs = os.pipe()
-        request = json.dumps([list(arguments), str(cwd or Path.cwd()), dict(environment)]).encode()
+        request = json.dumps([list(arguments), str(cwd or Path.cwd()), dict(environment), preparing]).encode()
         try:
             socket.send_fds(self._control, [request], [*streams, theirs])
         finally:
@@ -141,7 +149,13 @@ def _tell_end(ended: int, pid: int, status: int) -> None:
     os.close(status)
 
 
-def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: list[int]) -> NoReturn:
+def _run(
+    arguments: list[str],
+    cwd: str,
+    environment: dict[str, str],
+    preparing: tuple[str, dict[str, object]] | None,
+    files: list[int],
+) -> NoReturn:
     """Be the command, as a new process would."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number, file in enumerate(files[:3]):
@@ -155,6 +169,9 @@ def _run(arguments: list[str], cwd: str, environment: dict[str, str], files: lis
     os.chdir(cwd)
     sys.argv = ["reconciler", *arguments]
     try:
+        if preparing is not None:
+            module, plan = preparing
+            importlib.import_module(module).prepare(plan)
         from reconciler.cli.main import entry
 
         entry()

@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import canary
+from command_line import PYTHONPATH, environment
+from preloaded import Command, preloaded
 from world import World, new_world
 
 HERE = Path(__file__).parent
@@ -28,53 +30,8 @@ LOOK_SECONDS = 0.01
 VISITS_PER_SECOND = 8.0
 STAGES = ("source", "build", "static")
 TEMPORARY = ".tmp-"
-
-
-class Template:
-    """The process that agents are forked from."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, HERE / "template.py"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        self._asking = threading.Lock()
-        assert self._read() == "ready"
-
-    def start(self, arguments: list[str], **plan: object) -> int:
-        """Start an agent; its process."""
-        return int(self._ask(do="fork", arguments=arguments, plan=plan)["pid"])
-
-    def wait(self, pid: int, seconds: float = PASS_SECONDS) -> int:
-        """How an agent ended; one that does not within ``seconds`` is killed, and that is a failure."""
-        status = self._ask(do="wait", pid=pid, seconds=seconds)["status"]
-        if status is None:
-            os.kill(pid, signal.SIGKILL)
-            self._ask(do="wait", pid=pid, seconds=PASS_SECONDS)
-            raise AssertionError(f"the agent did not end within {seconds:g} s")
-        return int(status)
-
-    def close(self) -> None:
-        """End the process, and the agents with it."""
-        self._process.kill()
-        self._process.communicate()
-
-    def _ask(self, **request: object) -> dict[str, Any]:
-        with self._asking:
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
-            answer: dict[str, Any] = json.loads(self._read())
-            return answer
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert line, "the template of the agents has ended"
-        return line.strip()
+AGENTS_PATH = f"{PYTHONPATH}:{HERE.parent / 'tests'}:{HERE}"
+"""Where the processes of agents find what prepares them."""
 
 
 @dataclass
@@ -105,7 +62,6 @@ class Host:
     """One world, its agents, and those who look at it."""
 
     world: World
-    template: Template
     boot: str | None = None
 
     @property
@@ -115,16 +71,27 @@ class Host:
     def run(self, *arguments: str, seconds: float = PASS_SECONDS, **plan: object) -> Pass:
         """Run one command to its end, or to its death."""
         output = self.world.home / "output"
-        status = self.template.wait(self.start(*arguments, output=output, **plan), seconds)
+        command = self.start(*arguments, output=output, **plan)
+        try:
+            status = command.wait(seconds)
+        except subprocess.TimeoutExpired:
+            command.kill()
+            command.wait()
+            raise AssertionError(f"{arguments} did not end within {seconds:g} s") from None
         text = output.read_text("utf-8", "replace")
         canary.refuse(text, f"the output of {arguments}")
         return Pass(status, text)
 
-    def start(self, *arguments: str, output: Path, **plan: object) -> int:
-        """Start a command; its process."""
+    def start(self, *arguments: str, output: Path, **plan: object) -> Command:
+        """Start a command, prepared as :mod:`agents` says."""
         self.scratch.mkdir(exist_ok=True)
-        plan = {"output": str(output), "scratch": str(self.scratch), "boot": self.boot, **plan}
-        return self.template.start(["-c", str(self.world.agent_file), *arguments], **plan)
+        whole = ["-c", str(self.world.agent_file), *arguments]
+        with Path(os.devnull).open("rb") as nothing, output.open("wb") as written:
+            streams = (nothing.fileno(), written.fileno(), written.fileno())
+            variables = environment({"TMPDIR": str(self.scratch)})
+            return preloaded(AGENTS_PATH).start(
+                whole, None, variables, streams, ("agents", {"boot": self.boot, **plan})
+            )
 
     @property
     def scratch(self) -> Path:
@@ -362,10 +329,10 @@ def refused(visits: list[Visit], bodies: Mapping[str, object] | set[str] | tuple
 
 
 @contextmanager
-def new_host(template: Template) -> Iterator[Host]:
+def new_host() -> Iterator[Host]:
     """A host that ends with everything in it."""
     with new_world() as world:
-        yield Host(world, template)
+        yield Host(world)
 
 
 def differences(expected: Mapping[str, object], found: Mapping[str, object]) -> list[str]:

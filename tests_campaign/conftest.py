@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -51,16 +50,6 @@ def long(request: pytest.FixtureRequest) -> bool:
 def share(request: pytest.FixtureRequest) -> float:
     """How much of what is done in numbers (points, moments, sequences, inputs) this run does: 1 is all of it."""
     return float(request.config.getoption("--share"))
-
-
-@pytest.fixture(scope="session")
-def template() -> Iterator[object]:
-    """The process that agents are forked from."""
-    from campaign import Template
-
-    made = Template()
-    yield made
-    made.close()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

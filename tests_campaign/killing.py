@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import canary
-from campaign import Host, Onlooker, Pass, differences, refused, until, visited
+from campaign import PASS_SECONDS, Host, Onlooker, Pass, differences, refused, until, visited
 from scenarios import ONCE, Scenario, Step
 from world import manifest, wsgi_app
 
@@ -106,9 +104,9 @@ class Campaign:
 
     def live_and_die(self, expected: Expected, where: str, moments: list[float]) -> None:
         """Agents that stay, each killed after so many seconds: the next one has to end what they began."""
-        template, output = self.host.template, self.host.world.home / "agent.log"
+        output = self.host.world.home / "agent.log"
         for after in moments:
-            template.wait(self.host.start("run", output=output, after=after))
+            self.host.start("run", output=output, after=after).wait(PASS_SECONDS)
             self.killed += 1
             self.look(where)
         second = self.host.start("run", output=output)
@@ -118,8 +116,8 @@ class Campaign:
             left = differences(expected.state, self.host.state())
             self.wrong.append("\n".join([str(error), *left, output.read_text()]))
         finally:
-            os.kill(second, signal.SIGKILL)
-            template.wait(second)
+            second.kill()
+            second.wait()
 
     def look(self, where: str) -> None:
         """No output that can be seen may be another than the whole one of its name."""

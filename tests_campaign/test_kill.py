@@ -13,7 +13,7 @@ from collections.abc import Callable, Container
 
 import pytest
 
-from campaign import Template, new_host
+from campaign import new_host
 from killing import Campaign, claim
 from points import site_of
 from scenarios import COMING_AND_GOING, DRIFT, ONE_LINE, SCENARIOS, Scenario
@@ -35,13 +35,12 @@ SEED = 20_261_123
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name.replace(" ", "-"))
 def test_an_agent_that_is_killed_at_any_point_is_not_noticed(
     scenario: Scenario,
-    template: Template,
     long: bool,
     share: float,
     tmp_path_factory: pytest.TempPathFactory,
     record_property: pytest.RecordProperty,
 ) -> None:
-    with new_host(template) as host:
+    with new_host() as host:
         campaign = Campaign(host, scenario)
         campaign.begin()
         with campaign.watched():
@@ -113,11 +112,11 @@ def _moments(source: random.Random) -> list[float]:
 
 @pytest.mark.parametrize("scenario", [ONE_LINE, COMING_AND_GOING, DRIFT], ids=lambda scenario: scenario.name)
 def test_passes_that_are_killed_at_random_moments_are_not_noticed(
-    scenario: Scenario, template: Template, long: bool, share: float, record_property: pytest.RecordProperty
+    scenario: Scenario, long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
     source = random.Random(f"{SEED} {scenario.name}")
     wanted = int((MANY_MOMENTS if long else MOMENTS) * share) // 3
-    with new_host(template) as host:
+    with new_host() as host:
         campaign = Campaign(host, scenario)
         campaign.begin()
         with campaign.watched():
@@ -136,11 +135,11 @@ def test_passes_that_are_killed_at_random_moments_are_not_noticed(
 
 
 def test_an_agent_that_stays_and_is_killed_at_random_moments_is_not_noticed(
-    template: Template, long: bool, share: float, record_property: pytest.RecordProperty
+    long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
     source = random.Random(f"{SEED} agent")
     wanted = int((MANY_MOMENTS if long else MOMENTS) * share)
-    with new_host(template) as host:
+    with new_host() as host:
         campaign = Campaign(host, ONE_LINE)
         campaign.begin()
         with campaign.watched():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import canary
-from campaign import Host, Template, differences, new_host, until
+from campaign import Host, differences, new_host, until
 from power import LEAST, NAMES, images_of, restore
 from scenarios import Step, blog, committing
 from world import manifest, wsgi_app
@@ -34,11 +34,11 @@ def spread(items: list[dict[str, object]], number: int) -> list[dict[str, object
 
 @pytest.mark.parametrize("extreme", [LEAST, NAMES])
 def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
-    extreme: str, template: Template, long: bool, share: float, record_property: pytest.RecordProperty
+    extreme: str, long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
     wrong: list[str] = []
     tried = 0
-    with new_host(template) as host:
+    with new_host() as host:
         _add_neighbour(host)
         for step in STEPS:
             images = _recorded(host, step)
@@ -66,7 +66,7 @@ def _recorded(host: Host, step: Step) -> Path:
     host.forget_history()
     step.change(host)
     images = host.world.home / "images"
-    done = host.once(prepare="power", root=str(host.root), images=str(images))
+    done = host.once(module="power", root=str(host.root), images=str(images))
     assert done.status == 0, done.output
     return images
 

@@ -41,7 +41,7 @@ from hypothesis.stateful import (
 )
 
 import examples
-from campaign import Host, Onlooker, Pass, Template, new_host, visited
+from campaign import Host, Onlooker, Pass, new_host, visited
 from sops_program import Keeper
 from world import manifest, wsgi_app
 
@@ -102,14 +102,13 @@ class Commit:
 class Reconciling(RuleBasedStateMachine):
     """One host, and a model of what it has to serve."""
 
-    template: ClassVar[Template]
     told: ClassVar[list[int]] = []
     seed: ClassVar[int]
 
     def __init__(self) -> None:
         super().__init__()
         self._ends = ExitStack()
-        self.host: Host = self._ends.enter_context(new_host(self.template))
+        self.host: Host = self._ends.enter_context(new_host())
         self.commits: list[Commit] = []
         self.serving: dict[str, App] = {}
         self.suspended: set[str] = set()
@@ -306,10 +305,10 @@ class Reconciling(RuleBasedStateMachine):
         self.steps += 1
         if self.settled:
             before = self._everything()
-            done = self.host.once(prepare="upgrade", version=self._number())
+            done = self.host.once(module="upgrade", version=self._number())
             assert set(done.outcomes.values()) <= {"unchanged", "suspended", "quarantined"}, done.output
             assert self._everything() == before
-        self._judge(self.host.once(prepare="upgrade", version=self._number()))
+        self._judge(self.host.once(module="upgrade", version=self._number()))
 
     @precondition(lambda self: self.settled)
     @rule()
@@ -436,9 +435,9 @@ class AnotherWay(Reconciling):
 
 @pytest.mark.parametrize("machine", [OneWay, AnotherWay], ids=lambda machine: machine.__name__)
 def test_any_sequence_keeps_the_invariants(
-    machine: type[Reconciling], template: Template, long: bool, share: float, record_property: pytest.RecordProperty
+    machine: type[Reconciling], long: bool, share: float, record_property: pytest.RecordProperty
 ) -> None:
-    machine.template, machine.told = template, []
+    machine.told = []
     number = int.from_bytes(os.urandom(4), "big") if long else machine.seed
     chosen = settings(
         max_examples=MANY_EXAMPLES if long else max(1, round(EXAMPLES * share)),
