@@ -37,8 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
-WITH_CANARY = frozenset({"test_agent", "test_cli_pass", "test_control", "test_drift", "test_work"})
-"""The files whose worlds deploy the secret that is searched for; those of a town do too."""
 canary.watch_arguments()
 
 
@@ -66,7 +64,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[object]:
 
     timed = any(request.node.get_closest_marker(mark) for mark in ("serial", "load", "endurance"))
     with new_world(settled=not timed and not request.node.get_closest_marker("builds")) as made:
-        made.canary = request.path.stem in WITH_CANARY and not timed
+        made.canary = not timed
         yield made
 
 

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reconciler.host import template_program
+from reconciler.host.foreign_templates import render_apart
 from reconciler.host.layout import Layout
-from reconciler.model.errors import StageFailed
+from reconciler.model.errors import HostError, StageFailed
 from reconciler.model.rendering import ini_value, nginx_quote, render
 from reconciler.model.vassal_environment import render_environment
 from serving import Served
@@ -39,6 +41,20 @@ def test_a_failing_template_is_named_with_its_line(template: str, line: int, wor
         render(template, {"value": "$x", "none": None, "items": []}, name="site.conf.j2")
     assert f"site.conf.j2, line {line}:" in str(caught.value)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "template", ["{% for i in range(9**9) %}{% for j in range(9**9) %}{% endfor %}{% endfor %}", "{{ 'a' * 9**10 }}"]
+)
+def test_a_template_without_end_is_told_from_a_program_that_fails(
+    template: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template_program, "__name__", "reconciler.host.not_installed")
+    with pytest.raises(HostError, match="no template can be rendered.*not_installed"):
+        render_apart(template, {}, name="x.j2")
+    monkeypatch.undo()
+    with pytest.raises(StageFailed, match="x.j2"):
+        render_apart(template, {}, name="x.j2")
 
 
 def test_nginx_strings_keep_quotes_and_backslashes() -> None:

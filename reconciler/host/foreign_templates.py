@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
 
 from reconciler.host import template_program
 from reconciler.host.processes import run
-from reconciler.model.errors import CommandFailed, StageFailed
+from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError, StageFailed
 
 RENDER_SECONDS = 30.0
 SITE_BYTES = 1024 * 1024
@@ -29,7 +30,14 @@ def _rendered(asked: str, name: str) -> str:
     program = [sys.executable, "-P", "-m", template_program.__name__]
     try:
         result = run(program, timeout=RENDER_SECONDS, stdin=asked.encode(), what="the program for templates")
+    except CommandTimedOut:
+        # the host is busy: the limit of what a template itself may take is another one, and much lower
+        raise
     except CommandFailed as error:
+        if error.status not in (-signal.SIGKILL, -signal.SIGXCPU) and "MemoryError" not in error.tail:
+            raise HostError(
+                f"no template can be rendered: {error}", hint="install the reconciler anew; no template is at fault"
+            ) from error
         raise StageFailed(
             f"the template {name} does not end within {template_program.CPU_SECONDS} s and "
             f"{template_program.MEMORY_BYTES // 1024**2} MiB",
