@@ -56,7 +56,9 @@ def test_a_disk_that_lost_power_is_brought_to_where_an_undisturbed_pass_ends(
 
 def _add_neighbour(host: Host) -> None:
     uwsgi = {"processes": 1, "threads": 2}
-    files = {"apps/other/wsgi.py": wsgi_app("other"), "manifests/other.yaml": manifest("other", uwsgi=uwsgi)}
+    # its secret too: the key of the hashes by which releases differ is older than what is tried
+    other = manifest("other", uwsgi=uwsgi, secrets=canary.REFERENCES)
+    files = {"apps/other/wsgi.py": wsgi_app("other"), "manifests/other.yaml": other}
     host.world.commit(files | canary.provide(host.world.home))
     host.converge()
 
