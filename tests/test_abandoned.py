@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -63,32 +65,78 @@ def test_a_build_of_a_killed_reconciler_leaves_nothing_behind(world: World, tmp_
     assert world.text("blog.example.com") == "second"
 
 
+def test_what_a_hook_left_behind_on_purpose_goes_on(world: World, tmp_path: Path) -> None:
+    beats, seen = tmp_path / "beats", tmp_path / "seen"
+    daemon = f"setsid sh -c '{BEAT.format(word='daemon', file=beats)}' > {os.devnull} 2>&1 &"
+    world.add_app("blog", "first", hooks={"afterSwitch": [daemon]})
+    assert of(world.once(), "blog").outcome is Outcome.CHANGED
+    try:
+        killed_once(world, hooks={"beforeSwitch": [f"test -e {seen} || {{ touch {seen}; kill -9 $PPID; }}"]})
+        assert of(world.once(), "blog").outcome is Outcome.CHANGED
+        assert beats_on(beats)
+        assert not list((world.root / "run" / "commands").iterdir())
+    finally:
+        end_by_file(beats)
+
+
+def end_by_file(beats: Path) -> None:
+    """End the shells whose command line names a file."""
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError, ValueError):
+            if os.fsencode(beats) in (entry / "cmdline").read_bytes():
+                os.kill(int(entry.name), signal.SIGKILL)
+
+
 def test_nothing_is_looked_for_after_a_reconciler_that_ended_by_itself(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.add_app("blog")
+    world.add_app("blog", hooks={"afterSwitch": ["true"]})
     assert of(world.once(), "blog").outcome is Outcome.CHANGED
-    assert (world.root / "lock").read_bytes() == b""
-    monkeypatch.setattr("reconciler.host.abandoned.end_abandoned", lambda root: pytest.fail(f"looked for {root}"))
+    monkeypatch.setattr("reconciler.host.abandoned.end_abandoned", lambda folder: pytest.fail(f"looked in {folder}"))
     assert of(world.once(), "blog").outcome is Outcome.UNCHANGED
 
 
-def test_only_commands_of_the_same_state_folder_are_ended(tmp_path: Path) -> None:
-    sleeping = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
-    ours, others, nobodys = (
-        subprocess.Popen(
-            sleeping, env={**os.environ, **more}, stdout=subprocess.PIPE, start_new_session=True, text=True
-        )
-        for more in ({VARIABLE: str(tmp_path)}, {VARIABLE: f"{tmp_path}2"}, {})
-    )
-    everyone = (ours, others, nobodys)
-    try:
-        for process in everyone:
+SLEEPER = "import time; print(flush=True); time.sleep(60)"
+STUBBORN = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
+
+
+@contextmanager
+def sleeping(
+    name: str | None, *, child: str = "", env: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process with a name of a command that has begun to sleep; ``child`` is Python for one in its session."""
+    start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {child!r}], env={env!r}); "
+    command = [sys.executable, "-c", f"{start if child else ''}{SLEEPER}"]
+    named = {**os.environ, **({VARIABLE: name} if name else {})}
+    with subprocess.Popen(command, env=named, stdout=subprocess.PIPE, start_new_session=True, text=True) as process:
+        try:
             assert process.stdout is not None
-            process.stdout.readline()
-        assert end_abandoned(tmp_path) == 1
-        assert [process.poll() for process in everyone] == [-signal.SIGTERM, None, None]
-    finally:
-        for process in everyone:
-            process.kill()
-            process.communicate()
+            for _ in range(2 if child else 1):
+                process.stdout.readline()
+            yield process
+        finally:
+            # not reaped yet, so that its number is nobody else's
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_only_commands_that_the_folder_names_are_ended(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with sleeping("mine") as ours, sleeping("yours") as others, sleeping(None) as nobodys:
+        assert end_abandoned(tmp_path) == (1, [])
+        assert [process.poll() for process in (ours, others, nobodys)] == [-signal.SIGTERM, None, None]
+        assert not list(tmp_path.iterdir())
+        assert end_abandoned(tmp_path) == (0, [])
+
+
+def test_what_hides_its_name_and_hears_nothing_is_ended_with_its_session(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with sleeping("mine", child=STUBBORN, env={}):
+        assert end_abandoned(tmp_path) == (2, [])
+
+
+def test_a_named_process_in_the_session_of_another_is_ended_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with sleeping(None, child=SLEEPER, env={VARIABLE: "mine"}) as daemon:
+        assert end_abandoned(tmp_path) == (1, [])
+        assert daemon.poll() is None

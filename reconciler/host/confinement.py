@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from reconciler.host.abandoned import mark
+from reconciler.host.abandoned import named
 from reconciler.host.allowance import CPU_SECONDS, FILE_BYTES, Allowance
 from reconciler.host.processes import Account, Limits, Result, run
 from reconciler.host.transient_unit import TransientUnit, as_input, systemd_runs
@@ -29,14 +29,15 @@ class Confinement:
     """Who a command runs as (``account``; ``None``: as the agent), what it may have, and where it may write.
 
     ``hidden`` are the agent's own places: even their names are none of its business. Without an account there is
-    nobody to keep it from writing elsewhere. ``root`` is the state folder that it works for; ``None``: for none.
+    nobody to keep it from writing elsewhere. ``names`` is where it is named while it runs, to be found when the agent
+    was killed; ``None``: it is too short for that.
     """
 
     account: Account | None
     allowance: Allowance
     writable: tuple[Path, ...] = ()
     hidden: tuple[Path, ...] = ()
-    root: Path | None = None
+    names: Path | None = None
 
 
 def run_confined(
@@ -67,21 +68,21 @@ def run_confined(
                 on_line=on_line,
                 on_output=on_output,
             )
+    limits = Limits(CPU_SECONDS, FILE_BYTES, memory_bytes=allowance.memory_bytes, processes=allowance.processes)
     try:
-        return run(
-            command,
-            timeout=timeout,
-            cwd=cwd,
-            # no unit ends it with an agent that is killed
-            env=env if confinement.root is None else {**env, **mark(confinement.root)},
-            limits=Limits(
-                CPU_SECONDS, FILE_BYTES, memory_bytes=allowance.memory_bytes, processes=allowance.processes
-            ),
-            account=account,
-            what=what,
-            on_line=on_line,
-            on_output=on_output,
-        )
+        # no unit ends it with an agent that is killed
+        with named(confinement.names) as name:
+            return run(
+                command,
+                timeout=timeout,
+                cwd=cwd,
+                env={**env, **name},
+                limits=limits,
+                account=account,
+                what=what,
+                on_line=on_line,
+                on_output=on_output,
+            )
     except CommandFailed as error:
         if not isinstance(error, CommandTimedOut) and _STARVED.search(error.tail):
             error.hint = (

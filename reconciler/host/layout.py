@@ -199,6 +199,11 @@ class Layout:
         """Where a killed pass may leave temporary files, besides the store and the releases."""
         return (self.cache, self.public, self.vassals, self.nginx, self.sites, self.run, self.logs)
 
+    @property
+    def commands(self) -> Path:
+        """The names of the apps' commands that run now."""
+        return self.run / "commands"
+
     def create(self) -> None:
         """Make the folders that are missing."""
         for folder in (
@@ -207,6 +212,7 @@ class Layout:
             self.store,
             self.public,
             self.run,
+            self.commands,
             self.vassals,
             self.sites,
             self.logs,

@@ -1,6 +1,6 @@
 """One reconciler per state folder: a lock that the kernel gives back when its holder dies.
 
-What a holder wrote about itself stays in the file when it is killed, and the next one ends what it left at work.
+Who takes it first ends the commands that a holder which was killed has left at work.
 """
 
 from __future__ import annotations
@@ -56,24 +56,33 @@ def state_lock(layout: Layout, what: str = COMMAND) -> Iterator[None]:
                 if agent
                 else "wait for it to end, or end that process",
             ) from None
-        if os.fstat(descriptor).st_size > 0:
-            from reconciler.host.abandoned import end_abandoned  # noqa: PLC0415  only after a death
-
-            if ended := end_abandoned(layout.root):
-                reporting.info("abandoned_ended", note=f"{ended} processes of a reconciler that was killed worked on")
         ours = json.dumps(asdict(Holder(os.getpid(), time.time(), what)))
         # who holds it is told as far as there is room for it on the disk; that it is held, the kernel knows
         with suppress(OSError):
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{ours}\n".encode(), 0)
-        try:
-            yield
-        finally:
-            # who was killed leaves its name; what nobody left at work need not be looked for
-            with suppress(OSError):
-                os.ftruncate(descriptor, 0)
+        _end_abandoned(layout)
+        yield
     finally:
         os.close(descriptor)
+
+
+def _end_abandoned(layout: Layout) -> None:
+    """End what a holder that was killed left at work; what cannot be ended is told, and keeps nobody from working."""
+    with suppress(FileNotFoundError), os.scandir(layout.commands) as names:
+        if next(names, None) is None:
+            return
+    from reconciler.host.abandoned import end_abandoned  # noqa: PLC0415  only after a death
+
+    ended, left = end_abandoned(layout.commands)
+    if ended:
+        reporting.info("abandoned_ended", note=f"{ended} processes of a reconciler that was killed worked on")
+    if left:
+        reporting.error(
+            "abandoned_left",
+            error=f"processes that a killed reconciler has left cannot be ended: {', '.join(map(str, left))}",
+            hint="end them by hand: what they do may be done a second time beside them",
+        )
 
 
 def holder_of(layout: Layout) -> Holder | None:

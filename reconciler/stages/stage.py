@@ -62,7 +62,7 @@ class Facts:
         """What a command of the app that runs as ``account`` may have and touch; it may write to ``writable``."""
         layout = self.layout
         hidden = (layout.vassals, layout.mirrors, layout.journal, layout.indexes)
-        return Confinement(account, self.host.allowance, writable, hidden, layout.root)
+        return Confinement(account, self.host.allowance, writable, hidden, layout.commands)
 
 
 @dataclass(frozen=True, slots=True)
