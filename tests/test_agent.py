@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ import examples
 from command_line import environment, reconciler, start
 from log_schema import faults_of
 from preloaded import Command
+from reconciler.agent.agent import Agent
 from reconciler.agent.queue import TriggerQueue
 from reconciler.agent.schedule import COLLECT_INTERVAL, JITTER_SHARE, REMIND_INTERVAL, shift, start_schedule
 from reconciler.agent.telling import Telling
 from reconciler.agent.watching import local_folder, start_watching, stop_watching
+from reconciler.engine.engine import Engine
 from reconciler.engine.results import AppResult, PassResult
 from reconciler.engine.surveying import Place
 from reconciler.host.nginx_process import answered_generation
@@ -373,6 +376,49 @@ def test_hangup_reads_the_configuration_and_a_wrong_one_changes_nothing(world: W
         wait_for("the new page", serves(world, "again"))
         status, seconds = agent.end()
         assert (status, seconds < END_SECONDS) == (0, True)
+
+
+def test_a_hangup_while_the_configuration_is_read_reads_it_once_more(world: World) -> None:
+    world.add_app("blog", "here")
+
+    @dataclass
+    class Renewing:
+        """Reads the configuration, and is told of a change meanwhile."""
+
+        checks: int = 0
+        renewed: int = 0
+
+        def check(self) -> None:
+            self.checks += 1
+
+        def renew(self) -> tuple[Engine, str]:
+            self.renewed += 1
+            with pytest.raises(HostError, match="reading its configuration anew"):
+                agent.journal.apps()
+            if self.renewed == 1:
+                agent._read_configuration()
+            else:
+                end()
+            return engine, "host"
+
+    def end() -> None:
+        agent._ending = True
+        agent.queue.close()
+
+    with world.engine() as engine:
+        renewing = Renewing()
+        agent = Agent(engine, "host", renewing)
+        running = threading.Thread(target=agent.run)
+        running.start()
+        try:
+            wait_for("the first look", lambda: passes(world))
+            agent._read_configuration()
+            running.join(ANSWER_SECONDS)
+            assert not running.is_alive()
+        finally:
+            end()
+            running.join(ANSWER_SECONDS)
+    assert (renewing.checks, renewing.renewed) == (2, 2)
 
 
 def test_hangup_in_the_middle_of_a_build_begins_it_anew(world: World) -> None:

@@ -10,6 +10,7 @@ from breaking import Town, blog, show, well_said
 from reconciler.engine.results import PassResult
 from reconciler.model.errors import HistoryRewritten
 from reconciler.model.plan import Outcome
+from test_agent import wait_for
 from world import World, manifest, of, wsgi_app
 
 
@@ -80,6 +81,18 @@ def test_a_folder_that_is_no_repository(town: Town) -> None:
     folder.mkdir()
     bad = {"manifests/blog.yaml": blog(source={"repository": str(folder), "directory": "."})}
     town.break_blog(bad, says=rf"^{folder} cannot be read: ")
+
+
+def test_what_serves_is_started_again_whatever_is_wrong_with_git(world: World) -> None:
+    world.add_app("blog", "here")
+    assert not world.once().failed
+    away = world.config.rename(world.home / "away")
+    world.stop()
+    result = world.once()
+    assert result.error is not None
+    wait_for("the app, which loads", lambda: world.text("blog.example.com") == "here")
+    away.rename(world.config)
+    assert not world.once().failed
 
 
 def test_a_damaged_mirror_of_an_app_is_made_anew(town: Town) -> None:

@@ -19,6 +19,7 @@ from reconciler.host.files import (
     tail_of,
     write_whole,
 )
+from reconciler.host.interruption import TimeIsUp, within
 from reconciler.host.processes import Limits, run
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 
@@ -135,6 +136,16 @@ def test_a_program_and_its_children_end_at_the_limit(tmp_path: Path) -> None:
             break
         time.sleep(0.02)
     assert not Path(f"/proc/{child}").exists() or "zombie" in Path(f"/proc/{child}/status").read_text()
+
+
+def test_a_program_that_closes_its_streams_is_ended_at_its_limit_all_the_same() -> None:
+    silent = ["sh", "-c", "exec > /dev/null 2>&1; sleep 60"]
+    started = time.monotonic()
+    with pytest.raises(CommandTimedOut, match="after 0.5 s"):
+        run(silent, timeout=0.5)
+    with pytest.raises(TimeIsUp), within(0.5):
+        run(silent, timeout=60)
+    assert time.monotonic() - started < 10
 
 
 def test_a_child_that_keeps_the_pipe_open_does_not_hold_the_pass() -> None:

@@ -81,6 +81,22 @@ def test_shared_files_go_only_after_a_yes(left: World) -> None:
         assert (rows(left, "blog") > 0) == (status != 0)
 
 
+def test_a_question_that_nobody_answers_keeps_nobody_from_working(left: World) -> None:
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "reconciler.cli.main", "-c", str(left.agent_file), "forget", "--shared", "blog"]
+    try:
+        with subprocess.Popen(command, env=environment(), stdin=theirs, stderr=subprocess.PIPE) as asking:
+            assert asking.stderr is not None
+            assert asking.stderr.read(6) == b"Remove"
+            assert not left.once().failed
+            os.write(ours, b"n\n")
+            assert asking.wait(RUN_SECONDS) == 1
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    assert photo(left).exists()
+
+
 def at_terminal(world: World, answer: str) -> int:
     """The exit status of `forget --shared blog` after a person at a terminal answered so."""
     ours, theirs = pty.openpty()
@@ -140,7 +156,7 @@ def test_logs_of_the_servers_and_of_other_apps_are_not_an_app_s(tmp_path: Path) 
     layout = Layout(tmp_path)
     layout.logs.mkdir()
     names = [
-        "nginx.error.log", "nginx.error.log.1", "nginx.log", "emperor.log", "emperor.log.1",
+        "nginx.error.log", "nginx.error.log.1", "nginx.log", "emperor.log", "emperor.log.1", "host.packages.log",
         "a.log", "a.log.1", "a.log-20260101.gz", "a.access.log", "a.hooks.log", "a-b.log", "ab.log",
     ]  # fmt: skip
     for name in names:
@@ -149,4 +165,4 @@ def test_logs_of_the_servers_and_of_other_apps_are_not_an_app_s(tmp_path: Path) 
         "a.access.log", "a.hooks.log", "a.log", "a.log-20260101.gz", "a.log.1",
     ]  # fmt: skip
     assert [log.name for log in logs_of(layout, "nginx")] == ["nginx.log"]
-    assert logs_of(layout, "emperor") == []
+    assert logs_of(layout, "emperor") == logs_of(layout, "host") == []

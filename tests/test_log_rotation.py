@@ -8,7 +8,7 @@ from pathlib import Path
 from command_line import reconciler
 from reconciler.cli.log_reading import last_lines
 from reconciler.host.hook_log import HOOK_LOG_BYTES, HookLog
-from reconciler.host.log_rotation import LOG_BYTES, rotate
+from reconciler.host.log_rotation import KEPT_TIMES, LOG_BYTES, rotate
 from world import World, manifest, of, wsgi_app
 
 PRINTING = '''"""Prints a line for every request."""
@@ -41,6 +41,19 @@ def test_a_large_log_is_put_aside_whole_and_its_writer_goes_on_at_the_beginning(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.log", "a.log.1", "b.log", "c.log.1", "link.log"]
     assert last_lines(large, 2)[0] == "z" * 100 + "next\n"
     assert last_lines(large, 1)[0] == "next\n"
+
+
+def test_only_the_end_of_a_log_without_bounds_is_put_aside(tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("the end")
+    os.truncate(log, 10**12)
+    with log.open("a") as writer:
+        writer.write("and the very end")
+    assert rotate(tmp_path, 100) == [log]
+    assert log.stat().st_size == 0
+    aside = (tmp_path / "a.log.1").read_bytes()
+    assert len(aside) == KEPT_TIMES * 100
+    assert aside.endswith(b"\0and the very end")
 
 
 def test_a_pass_bounds_the_logs_of_an_app_that_serves(world: World) -> None:

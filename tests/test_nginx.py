@@ -99,6 +99,19 @@ def test_what_nginx_does_not_take_is_put_back(served: Served) -> None:
     assert served.get("/").text == "good"
 
 
+def test_a_reload_that_takes_long_is_no_fault_of_the_site(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = {"a.conf": answering("good", served.nginx.port, "a.example.com")}
+    served.nginx.install(good)
+    monkeypatch.setattr("reconciler.host.nginx_server.RELOAD_SECONDS", -1.0)
+    monkeypatch.setattr("reconciler.host.nginx_server.serving_workers", lambda _master: frozenset({1}))
+    with pytest.raises(HostError, match="nginx does not answer with the new configuration"):
+        served.nginx.install({"a.conf": answering("other", served.nginx.port, "a.example.com")})
+    assert served.layout.site("a").read_text() == good["a.conf"]
+    monkeypatch.undo()
+    served.nginx.install(good)
+    assert served.get("/").text == "good"
+
+
 def test_a_removed_site_is_gone(served: Served) -> None:
     served.nginx.install({"a.conf": answering("a", served.nginx.port, "a.example.com")})
     assert served.nginx.install({"a.conf": None})

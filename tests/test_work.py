@@ -239,6 +239,23 @@ def test_equal_requests_merge_and_a_newer_one_ends_the_attempt() -> None:
         assert hand.looks >= 1
 
 
+def test_who_waits_for_the_end_of_all_work_has_a_word_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reconciler.engine.work.JOIN_SECONDS", 0.01)
+    with going_on() as hand:
+        hold = hand.hold["blog"] = threading.Event()
+        hand.submit("blog")
+        wait_for("the attempt", lambda: hand.order)
+        words: list[int] = []
+
+        def say() -> None:
+            words.append(len(words))
+            if len(words) == 5:
+                hold.set()
+
+        hand.work.join(say)
+        assert len(words) >= 5
+
+
 def test_a_failure_that_may_pass_backs_off_alone_and_a_new_commit_resets_it() -> None:
     with going_on() as hand:
         hand.errors["blog"] = HostError("the disk is full")

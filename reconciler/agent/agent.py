@@ -33,7 +33,7 @@ from reconciler.host import reporting
 from reconciler.host.interruption import Interrupted, forget_interruption, giving_way, interrupt
 from reconciler.host.journal import Journal
 from reconciler.host.notifying import ServiceManager
-from reconciler.model.errors import JournalDamaged, ReconcilerError
+from reconciler.model.errors import HostError, JournalDamaged, ReconcilerError
 from reconciler.model.trigger import Trigger
 
 SETTLE_SECONDS = 0.1
@@ -78,6 +78,7 @@ class Agent:
     service: ServiceManager = field(default_factory=ServiceManager)
     _ending: bool = False
     _ended: threading.Event = field(default_factory=threading.Event)
+    _renewing: threading.Event = field(default_factory=threading.Event)
     _signals: tuple[socket.socket, ...] = ()
 
     def run(self) -> None:
@@ -97,8 +98,9 @@ class Agent:
         try:
             self._serve()
             while self.renewal is not None and not self._ending:
-                self.engine, self.host_name = self.renewal.renew()
+                # what is asked for from here on is for the next engine, another renewal too
                 self.queue = TriggerQueue()
+                self.engine, self.host_name = self._renewed(self.renewal)
                 if self._ending:
                     # asked for between the two queues
                     self.queue.close()
@@ -110,6 +112,13 @@ class Agent:
             control.close()
             self._ended.set()
             log.info("agent_stopped", note="nginx and uWSGI go on serving")
+
+    def _renewed(self, renewal: Renewal) -> tuple[Engine, str]:
+        self._renewing.set()
+        try:
+            return renewal.renew()
+        finally:
+            self._renewing.clear()
 
     def _serve(self) -> None:
         """Look and work until the queue is closed, and nothing is under way any more."""
@@ -144,7 +153,8 @@ class Agent:
             work.close()
             if not self._ending:
                 work.give_up()
-            work.join()
+            # a hook or a package that must come to its end may take longer than the watchdog waits
+            work.join(self.service.goes_on)
             scheduler.shutdown(wait=False)
             if watcher is not None:
                 stop_watching(watcher)
@@ -181,7 +191,9 @@ class Agent:
 
     @property
     def journal(self) -> Journal:
-        """Where suspensions and quarantines are."""
+        """Where suspensions and quarantines are; raises :class:`HostError` while it is opened anew."""
+        if self._renewing.is_set():
+            raise HostError("the agent is reading its configuration anew", hint="try again in a moment")
         return self.engine.journal
 
     def ask_for_pass(self, trigger: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from reconciler.engine.recording import as_reconciler_error
@@ -19,7 +19,7 @@ from reconciler.host.certificates import ACME, SERVED, KeptPair, PairFiles, file
 from reconciler.host.journal import EventRecord, Journal
 from reconciler.host.services import Host
 from reconciler.model.configuration import Acme
-from reconciler.model.errors import ReconcilerError
+from reconciler.model.errors import JournalError, ReconcilerError
 from reconciler.model.stage import AppliedApps, StageName
 from reconciler.model.times import iso_time
 
@@ -93,6 +93,7 @@ class Certifying:
     journal: Journal
     acme: Acme
     _looked: dict[str, _Looked] = field(default_factory=dict)
+    _held: dict[str, tuple[tuple[str, ...], float]] = field(default_factory=dict)
 
     def look(self, applied: AppliedApps, busy: Collection[str] = ()) -> tuple[str, ...]:
         """Take up renewed certificates; returns what is wrong with any. Apps that are ``busy`` are being changed."""
@@ -128,6 +129,13 @@ class Certifying:
 
     def obtain(self, app: str, applied: AppliedApps) -> bool:
         """Run certbot for one app; returns whether there is another certificate now. Raises nothing."""
+        try:
+            return self._obtain(app, applied)
+        except JournalError:
+            # told by the next pass, which cannot write to it either; when to try again is known without it
+            return False
+
+    def _obtain(self, app: str, applied: AppliedApps) -> bool:
         from reconciler.host.certbot import obtain_certificate, refuse_hidden_challenges  # noqa: PLC0415
 
         declared = applied[app][StageName.NGINX].declared
@@ -145,6 +153,7 @@ class Certifying:
             message = "certbot ended well, and there is no other certificate"
             self._failed(app, names, as_reconciler_error(OSError(message)), told=False)
             return False
+        self._held.pop(app, None)
         self._remember(app, CertificateState())
         message = f"certbot got a certificate for {', '.join(names)}"
         self.journal.record_event(EventRecord(app, "certificate_obtained", message, time.time()))
@@ -177,9 +186,9 @@ class Certifying:
             problem = as_reconciler_error(error).with_hint
             if problem != before.problem:
                 self.journal.record_event(EventRecord(app, "certificate_refused", problem, time.time()))
-                self._remember(app, CertificateState(problem, before.failures, before.not_before, before.names))
+                self._remember(app, replace(before, problem=problem))
         if not problem and before.problem and not (acme and before.failures):
-            self._remember(app, CertificateState())
+            self._remember(app, CertificateState(warned_of=before.warned_of))
         known = self._looked[app] = _Looked(
             tuple(map(_signature, places)), kept_pair(self.host.layout, app), problem, now
         )
@@ -209,7 +218,8 @@ class Certifying:
         if kept is not None and all(map(kept.covers, names)) and now < renewal_of(kept):
             return False
         state = state_of(self.journal, app)
-        return state.names != names or now >= state.not_before
+        held, not_before = self._held.get(app, (state.names, state.not_before))
+        return held != names or now >= not_before
 
     def _failed(self, app: str, names: tuple[str, ...], error: ReconcilerError, *, told: bool = True) -> None:
         before = state_of(self.journal, app)
@@ -218,7 +228,12 @@ class Certifying:
         wanted: float = getattr(error, "not_before", None) or 0.0
         not_before = max(time.time() + seconds, wanted)
         problem = error.with_hint if told else ""
-        self._remember(app, CertificateState(problem, failures, not_before, names, before.warned_of))
+        try:
+            self._remember(app, CertificateState(problem, failures, not_before, names, before.warned_of))
+        except JournalError:
+            # an authority that is asked after every look refuses to be asked at all
+            self._held[app] = (names, not_before)
+            raise
         if told:
             again = iso_time(not_before)
             detail = {"failures": failures, "again": again}

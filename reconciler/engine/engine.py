@@ -201,11 +201,10 @@ class Engine:
 
     def _recorded(self, look: _Look, trigger: str) -> PassResult:
         result, desired = look.result, look.desired
+        # what serves needs nothing from git, and goes on whatever is wrong there
+        problems = self._keep_serving(look)
         if result.error is not None:
-            return self._finish(look, trigger, result)
-        problems = self._housekeeping.keep_serving() if self._known else ()
-        if self._known:
-            problems += self.certifying.look(self._known, self.work.touched_since(look.marks))
+            return self._finish(look, trigger, replace(result, problems=(*result.problems, *problems)))
         if desired is not None:
             touched = self.work.touched_since(look.marks)
             busy = frozenset(self.work.running()) if look.final else touched
@@ -229,6 +228,13 @@ class Engine:
             self._housekeeping.remember_errors(looked_at, self._recalling.records, busy)
         problems = (*result.problems, *problems, *self._housekeeping.problems)
         return self._finish(look, trigger, replace(result, problems=problems))
+
+    def _keep_serving(self, look: _Look) -> tuple[str, ...]:
+        """Start what serves where it was ended, and take up renewed certificates; sentences where that fails."""
+        if not self._known:
+            return ()
+        problems = self._housekeeping.keep_serving()
+        return problems + self.certifying.look(self._known, self.work.touched_since(look.marks))
 
     def _remember(self, look: _Look, desired: Desired) -> None:
         if desired is self._remembered and look.looked_at == frozenset():

@@ -103,7 +103,7 @@ class Forgetting:
 
 def logs_of(layout: Layout, app: str) -> list[Path]:
     """The logs of an app, and what a rotation made of them."""
-    names = re.compile(rf"{re.escape(app)}(\.[a-z]+)?\.log([.-].*)?")
+    names = re.compile(rf"{re.escape(app)}(\.(access|error|hooks))?\.log([.-].*)?")
     if not layout.logs.is_dir():
         return []
     own = [entry for entry in layout.logs.iterdir() if names.fullmatch(entry.name)]

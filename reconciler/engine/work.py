@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,8 @@ from reconciler.model.plan import Outcome
 if TYPE_CHECKING:
     from reconciler.engine.desired import Desired, DesiredApp
 
+JOIN_SECONDS = 1.0
+"""How often one who waits for the end of all work has a word meanwhile."""
 FIRST_RETRY_SECONDS = 5.0
 """How long after its first failure an app is tried again that failed for a reason which may pass by itself;"""
 LONGEST_RETRY_SECONDS = 600.0
@@ -172,11 +174,12 @@ class Work:
         """Whether an attempt was cut short because the process is to end."""
         return self._interrupted
 
-    def join(self) -> None:
-        """Wait for the end of all that is under way."""
+    def join(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Wait for the end of all that is under way; ``meanwhile`` is called again and again."""
         with self._changed:
             while self._running:
-                self._changed.wait()
+                meanwhile()
+                self._changed.wait(JOIN_SECONDS)
 
     def _go_on(self) -> None:
         with self._changed:

@@ -8,12 +8,13 @@ between the last byte that was copied and the emptying is lost.
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 from reconciler.host.files import temporary_sibling
 
 LOG_BYTES = 32 * 1024 * 1024
+KEPT_TIMES = 4
+"""Of a log that grew faster than it is looked at, as many times its size are put aside: the end of it."""
 """From which size on a log is put aside; with the one before it, it takes twice as much, and what comes meanwhile."""
 ROTATION_SECONDS = 60.0
 """How often a process that stays looks at the sizes."""
@@ -40,18 +41,21 @@ def rotate(folder: Path, size: int = LOG_BYTES) -> list[Path]:
             and entry.stat(follow_symlinks=False).st_size >= size
         ]
     for log in sorted(large):
-        _copy_and_empty(log)
+        _copy_and_empty(log, size)
         rotated.append(log)
     return rotated
 
 
-def _copy_and_empty(log: Path) -> None:
+def _copy_and_empty(log: Path, size: int) -> None:
     copy = temporary_sibling(log)
     descriptor = os.open(log, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         with os.fdopen(descriptor, "rb+", buffering=0) as file, copy.open("xb") as target:
             copy.chmod(os.fstat(descriptor).st_mode & 0o777)
-            shutil.copyfileobj(file, target, 1024 * 1024)
+            # an app may have made its log as long as it likes, with nothing in it
+            file.seek(max(0, os.fstat(descriptor).st_size - KEPT_TIMES * size))
+            for _ in range(KEPT_TIMES):
+                target.write(file.read(size) or b"")
             target.flush()
             copy.replace(put_aside(log))
             file.truncate(0)

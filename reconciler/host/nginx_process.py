@@ -7,6 +7,8 @@ import re
 import socket
 from pathlib import Path
 
+from reconciler.host.processes import parent_of
+
 ANSWER_SECONDS = 1.0
 ANSWER_BYTES = 4096
 COMPLAINT = re.compile(r"\[emerg\] (?:\d+#\d+: )?(.*)")
@@ -46,14 +48,10 @@ def _children(parent: int) -> list[int]:
     except OSError:
         # a kernel without that file
         return [
-            int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) == parent
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and parent_of(int(entry.name)) == parent
         ]
-
-
-def _parent(process: Path) -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
-    return None
 
 
 def _is_leaving(process: int) -> bool:

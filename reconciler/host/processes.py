@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -108,7 +109,6 @@ def run(
         except BaseException:
             end_group(process.pid)
             raise
-        _has_ended(process, wait=True)
         # whatever the program left behind in its group must not outlive it; before the program is reaped, because its
         # number may be another one's from then on
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -207,6 +207,13 @@ def _limiting(limits: Limits, account: Account | None) -> tuple[str, ...]:
     return ("/bin/sh", "-c", "".join(f"{{ {line}; }} 2>/dev/null; " for line in lines) + 'exec "$@"', "sh")
 
 
+def parent_of(process: int) -> int | None:
+    """The process that started another one, or took it over; ``None`` when it is not there."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+    return None
+
+
 def tasks_of(account: int) -> int:
     """How many processes and threads an account has now."""
     tasks = 0
@@ -226,7 +233,7 @@ def _collect(
     listeners: Sequence[Callable[[bytes], None]],
     limit: int,
 ) -> tuple[bytes, str]:
-    """Read both streams until they end, and keep ``limit`` bytes; TimeoutError carries the tail of what came."""
+    """Read both streams to the program's end, and keep ``limit`` bytes; TimeoutError carries the tail of it all."""
     if process.stdout is None:
         raise RuntimeError("the streams of a program are always pipes")
     stdout = bytearray()
@@ -264,12 +271,29 @@ def _collect(
                 ended = time.monotonic() if ended is None else ended
                 if time.monotonic() - ended > LEFT_BEHIND_SECONDS or not _readable(selector):
                     break
+    _await_end(process, deadline, tail)
     return bytes(stdout), _text(tail)
 
 
-def _has_ended(process: subprocess.Popen[bytes], *, wait: bool = False) -> bool:
+def _await_end(process: subprocess.Popen[bytes], deadline: float, tail: bytearray) -> None:
+    """Wait for the end of a program that may have closed its streams long before; TimeoutError after ``deadline``."""
+    poller = select.poll()
+    handle = os.pidfd_open(process.pid)
+    try:
+        poller.register(handle, select.POLLIN)
+        while not _has_ended(process):
+            stop_if_interrupted()
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError(_text(tail))
+            poller.poll(min(remaining, CHECK_SECONDS) * 1000)
+    finally:
+        os.close(handle)
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
     """Whether a program has ended; it keeps its number until somebody asks how."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | (0 if wait else os.WNOHANG)) is not None
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
 
 
 def _by_line(on_line: Callable[[str], None]) -> Callable[[bytes], None]:

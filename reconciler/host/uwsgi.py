@@ -18,6 +18,7 @@ from pathlib import Path
 from reconciler.host.daemons import Daemon, minimal_environment, refuse_unusable_root
 from reconciler.host.files import tail_of, write_whole
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
+from reconciler.host.processes import parent_of
 from reconciler.host.uwsgi_readiness import death_in, drain, refuse_dying_workers, wait_until_ready
 from reconciler.host.uwsgi_stats import (
     VASSAL_SUFFIX,
@@ -150,8 +151,7 @@ class Emperor:
         for as long as the Emperor is patient. A vassal that still has its file is started again with it.
         """
         if self.loading(vassal) == process:
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+            _kill_child(process, self.stats().pid)
 
     def kill_if_stuck(self, vassal: str, *, visited: bool) -> bool:
         """Kill a vassal that has lost its file and would go on for long: it loads the app, or answers a request of
@@ -161,11 +161,11 @@ class Emperor:
         with suppress(HostError):
             # asked first: it answers no more once the Emperor, which looks when it is asked, has told it to end
             idle = idle or self.vassal_stats(vassal).idle
-        state = self.stats().vassals.get(vassal)
+        stats = self.stats()
+        state = stats.vassals.get(vassal)
         if state is None or state.pid <= 1 or (idle and state.accepting):
             return False
-        with suppress(ProcessLookupError):
-            os.kill(state.pid, signal.SIGKILL)
+        _kill_child(state.pid, stats.pid)
         return True
 
     def _start(self) -> None:
@@ -177,6 +177,17 @@ class Emperor:
     @staticmethod
     def _vassal_environment() -> dict[str, str]:
         return minimal_environment()
+
+
+def _kill_child(process: int, parent: int) -> None:
+    """Kill a process that ``parent`` has started; one that has got its number meanwhile is left alone."""
+    with suppress(OSError):
+        handle = os.pidfd_open(process)
+        try:
+            if parent_of(process) == parent:
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+        finally:
+            os.close(handle)
 
 
 def emperor_options(layout: Layout) -> tuple[tuple[str, str | None], ...]:

@@ -21,7 +21,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from reconciler.model.uwsgi_options import is_settable
+from reconciler.model.uwsgi_options import EXPANSIONS, is_settable
 from reconciler.model.values import ENVIRONMENT_NAME_PATTERN, NAME_PATTERN, size_in_bytes
 
 _LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
@@ -210,8 +210,11 @@ def _option_value(value: object) -> object:
 
 
 def _option_text(value: str) -> str:
-    if "$(" in value or "@(" in value:
-        raise refuse(f"{shown(value)} holds '$(' or '@(', which uWSGI would replace")
+    for expansion in EXPANSIONS:
+        if expansion in value:
+            raise refuse(f"{shown(value)} holds '{expansion}', which uWSGI would replace")
+    if value != value.strip():
+        raise refuse(f"{shown(value)} begins or ends with a blank, which uWSGI would drop")
     return _one_line(value)
 
 

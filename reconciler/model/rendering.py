@@ -15,9 +15,9 @@ from jinja2 import StrictUndefined, Template, TemplateSyntaxError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from reconciler.model.errors import StageFailed
+from reconciler.model.uwsgi_options import EXPANSIONS
 
 COMPILED_TEMPLATES = 64
-UWSGI_EXPANSIONS = ("$(", "@(", "%(")
 
 
 def nginx_quote(value: object) -> str:
@@ -41,7 +41,7 @@ def ini_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     text = _one_line(value, "uWSGI")
-    for expansion in UWSGI_EXPANSIONS:
+    for expansion in EXPANSIONS:
         if expansion in text:
             raise ValueError(f"{text!r} has {expansion!r}, which uWSGI would expand")
     if text != text.strip():

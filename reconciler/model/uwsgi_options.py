@@ -10,6 +10,9 @@ import re
 from collections.abc import Collection
 from fnmatch import translate
 
+EXPANSIONS = ("$(", "@(", "%(")
+"""What uWSGI replaces in a value that it reads."""
+
 _SOCKETS = "the reconciler gives every release its own sockets"
 _FOLDER = "use spec.source.directory"
 _ENVIRONMENT = "use spec.build.python and spec.build.requirements"

@@ -91,7 +91,8 @@ def _build(work: Work, python: Interpreter, address: str, output: Path) -> None:
     account = work.facts.host.tenants.builder(folder)
     with building(output, replace=work.replace) as made:
         place = folder / output.name
-        confinement = work.facts.confine(account, folder, made)
+        # an archive's own code must not meet an interpreter that is built beside it
+        confinement = work.facts.confine(account, place, made)
         recipe = Recipe(archive, python.optimize, python.version, place, output, confinement, work.say)
         build(recipe, made)
     forget_work(recipe)
