@@ -301,6 +301,11 @@ def test_logs_are_those_of_the_app_and_of_nginx(run: CommandLine) -> None:
     run.world.get("/somewhere", "blog.example.com")
     status, out, _ = run("logs", "blog", "-n", "2")
     assert (status, len(out.splitlines())) == (0, 2)
+    status, shown, _ = run("logs", "blog", "-n", "2", "--json")
+    log = str(run.world.root / "logs" / "blog.log")
+    assert json.loads(shown) == {"app": "blog", "logs": [{"file": log, "lines": out.splitlines()}]}
+    status, out, err = run("logs", "blog", "-f", "--json")
+    assert (status, out, "leave one of them out" in err) == (2, "", True)
     status, out, _ = run("logs", "blog", "--nginx")
     assert (status, "GET /somewhere" in out) == (0, True)
     for name in ("nobody", "../nginx.error", "nginx.error"):

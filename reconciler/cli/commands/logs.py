@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reconciler.cli.invocation import invocation_of
+from reconciler.model.errors import UsageError
 
 LINES = 50
 
@@ -23,12 +24,22 @@ def command(
     hooks: Annotated[
         bool, typer.Option("--hooks", help="What the hooks of its releases printed in place of the app's log.")
     ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
     """Show what an app and its uWSGI processes print."""
     from reconciler.cli.log_reading import app_logs, follow_files, last_lines  # noqa: PLC0415  not for wrong options
+    from reconciler.cli.output import write_json  # noqa: PLC0415
     from reconciler.cli.views.lines import without_commands  # noqa: PLC0415
 
+    if as_json and follow:
+        raise UsageError(
+            "a log that is followed has no end, and --json prints one object", hint="leave one of them out"
+        )
     files = app_logs(invocation_of(context).installation(), app, nginx=nginx, hooks=hooks)
+    if as_json:
+        logs = [{"file": str(file), "lines": last_lines(file, lines)[0].splitlines()} for file in files]
+        write_json({"app": app, "logs": logs})
+        return 0
     terminal = sys.stdout.isatty()
 
     def write(text: str) -> None:
