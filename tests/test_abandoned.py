@@ -120,23 +120,29 @@ def sleeping(
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_only_commands_that_the_folder_names_are_ended(tmp_path: Path) -> None:
-    (tmp_path / "mine").touch()
-    with sleeping("mine") as ours, sleeping("yours") as others, sleeping(None) as nobodys:
+@pytest.fixture
+def mine() -> str:
+    """The name of a command; other tests look for theirs at the same time."""
+    return os.urandom(16).hex()
+
+
+def test_only_commands_that_the_folder_names_are_ended(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).touch()
+    with sleeping(mine) as ours, sleeping(f"{mine}0") as others, sleeping(None) as nobodys:
         assert end_abandoned(tmp_path) == (1, [])
         assert [process.poll() for process in (ours, others, nobodys)] == [-signal.SIGTERM, None, None]
         assert not list(tmp_path.iterdir())
         assert end_abandoned(tmp_path) == (0, [])
 
 
-def test_what_hides_its_name_and_hears_nothing_is_ended_with_its_session(tmp_path: Path) -> None:
-    (tmp_path / "mine").touch()
-    with sleeping("mine", child=STUBBORN, env={}):
+def test_what_hides_its_name_and_hears_nothing_is_ended_with_its_session(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).touch()
+    with sleeping(mine, child=STUBBORN, env={}):
         assert end_abandoned(tmp_path) == (2, [])
 
 
-def test_a_named_process_in_the_session_of_another_is_ended_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine").touch()
-    with sleeping(None, child=SLEEPER, env={VARIABLE: "mine"}) as daemon:
+def test_a_named_process_in_the_session_of_another_is_ended_alone(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).touch()
+    with sleeping(None, child=SLEEPER, env={VARIABLE: mine}) as daemon:
         assert end_abandoned(tmp_path) == (1, [])
         assert daemon.poll() is None
