@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     wanted = asked.part or list(PARTS)
     limit = QUICK_SECONDS if asked.quick else ALL_SECONDS
-    expected = "about a minute" if asked.quick else f"about {EXPECTED_MINUTES} minutes, at most 15"
+    expected = "about a minute" if asked.quick else f"about {EXPECTED_MINUTES} minutes, at most 22"
     print(f"{len(wanted)} parts, {expected}; times on a busy machine mean little.", flush=True)
     results, problems = _run(wanted, limit, quick=asked.quick)
     machine = described()

@@ -11,7 +11,7 @@ Part = Callable[[bool], Iterator[Row]]
 """Gives its rows one after the other; told whether it is to be short."""
 
 PARTS: dict[str, tuple[Part, float]] = {
-    "side-by-side": (side_by_side.rows, 440.0),
+    "side-by-side": (side_by_side.rows, 560.0),
     "push-to-live": (push_to_live.rows, 90.0),
     "under-load": (under_load.rows, 150.0),
     "growth": (growth.rows, 280.0),
