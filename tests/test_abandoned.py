@@ -68,7 +68,9 @@ def test_a_build_of_a_killed_reconciler_leaves_nothing_behind(world: World, tmp_
 def test_what_a_hook_left_behind_on_purpose_goes_on(world: World, tmp_path: Path) -> None:
     beats, seen = tmp_path / "beats", tmp_path / "seen"
     daemon = f"setsid sh -c '{BEAT.format(word='daemon', file=beats)}' > {os.devnull} 2>&1 &"
-    world.add_app("blog", "first", hooks={"afterSwitch": [daemon]})
+    # until it has left the group of the hook, it ends with it
+    begun = f"until test -e {beats}; do sleep 0.02; done"
+    world.add_app("blog", "first", hooks={"afterSwitch": [f"{daemon} {begun}"]})
     assert of(world.once(), "blog").outcome is Outcome.CHANGED
     try:
         killed_once(world, hooks={"beforeSwitch": [f"test -e {seen} || {{ touch {seen}; kill -9 $PPID; }}"]})
