@@ -15,8 +15,10 @@ from reconciler.agent.certbot_runs import CertbotRuns
 from reconciler.cli.wiring import Installation
 from reconciler.engine.certifying import FIRST_RETRY_SECONDS, CertificateState, state_of
 from reconciler.engine.status import read_status
+from reconciler.host.journal import Journal
 from reconciler.host.templates import default_template
 from reconciler.model.condition import ConditionReason, ConditionType
+from reconciler.model.errors import JournalError
 from reconciler.model.plan import Outcome
 from serving import eventually
 from world import World, new_world, of, ran
@@ -137,6 +139,27 @@ def test_an_authority_is_not_asked_when_nginx_does_not_show_challenges(world: Wo
     (problem,) = world.once().problems
     assert "nginx does not show /.well-known/acme-challenge/ for shop.example.com" in problem
     assert runs(world) == []
+
+
+def test_an_authority_is_left_alone_although_the_journal_cannot_be_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise JournalError("the journal cannot be written")
+
+    world.add_app("shop", nginx=ACME)
+    told: list[str] = []
+    with world.engine() as engine:
+        engine._reconcile("test", None)
+        assert engine.certificates_due() == ("shop",)
+        monkeypatch.setattr(Journal, "record_setting", refuse)
+        beside = CertbotRuns(engine, told.append)
+        beside.begin()
+        eventually(lambda: told == ["certificate"], "certbot's end")
+        assert engine.certificates_due() == ()
+        beside.close()
+        monkeypatch.undo()
+    assert len(runs(world)) == 1
 
 
 def test_an_agent_gets_certificates_beside_its_passes(world: World) -> None:

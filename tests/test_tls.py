@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from certificates import Authority, Pair, get, handshake, served_serial
 from reconciler.cli.main import main
 from reconciler.cli.wiring import Installation
 from reconciler.engine.status import read_status
+from reconciler.host.journal import Journal
 from reconciler.model.condition import Condition, ConditionReason, ConditionType
 from reconciler.model.plan import Outcome
 from world import World, new_world, of, ran
@@ -174,6 +176,22 @@ def test_another_setting_of_tls_is_a_change_of_the_site_alone(world: World) -> N
     world.add_app("shop", nginx=tls(world))
     world.once()
     assert world.get("/", NAME).status_code == 301
+
+
+def test_a_certificate_that_ends_soon_is_told_once_whatever_comes_between(world: World) -> None:
+    def told() -> Counter[str]:
+        with Journal.read(world.root / "journal.sqlite3") as journal:
+            return Counter(event.kind for event in journal.events("shop", 1_000))
+
+    before, ending = told(), AUTHORITY.pair(NAME, days=90, age=88)
+    put(world, ending)
+    world.once()
+    (world.home / "ssl" / "site.pem").write_text("rubbish")
+    world.once()
+    put(world, ending)
+    world.once()
+    new = told() - before
+    assert (new["certificate_refused"], new["certificate_expires"]) == (1, 1)
 
 
 def test_a_certificate_that_ends_soon_is_told(world: World) -> None:
