@@ -22,8 +22,6 @@ NOT_SEARCHED = ("mirrors", "cache/uv", "store/source", "store/build", "shared")
 """Below a state folder: ciphertext in packs, packages, what git holds, and what is the app's own."""
 ENVIRONMENTS = (".env", ".env.kept")
 """The files that hold secrets, and that only the app's account reads."""
-ENDED = 99
-"""The exit status of a process that did what it must not."""
 LARGEST_BYTES = 64 * 1024 * 1024
 
 _arguments: list[str] = []
@@ -85,17 +83,6 @@ def watch_arguments() -> None:
     def hook(event: str, values: tuple[object, ...]) -> None:
         if event == "subprocess.Popen" and MARK in repr(values[1]):
             _arguments.append(repr(values[0]))
-
-    sys.addaudithook(hook)
-
-
-def forbid_arguments() -> None:
-    """From now on, end this process when it starts a program with the canary among its arguments."""
-
-    def hook(event: str, values: tuple[object, ...]) -> None:
-        if event == "subprocess.Popen" and MARK in repr(values[1]):
-            os.write(2, f"{MARK} was an argument of a program\n".encode())
-            os._exit(ENDED)
 
     sys.addaudithook(hook)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import sqlite3
 import sys
@@ -138,9 +137,3 @@ def site_of(point: str) -> str:
 def _die(seconds: float) -> None:
     time.sleep(seconds)
     os.kill(os.getpid(), signal.SIGKILL)
-
-
-def moments(seed: int, number: int, seconds: float) -> list[float]:
-    """``number`` random moments within ``seconds``, always the same for a seed."""
-    source = random.Random(seed)
-    return [source.uniform(0.0, seconds) for _ in range(number)]

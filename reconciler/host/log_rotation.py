@@ -16,6 +16,8 @@ LOG_BYTES = 32 * 1024 * 1024
 KEPT_TIMES = 4
 """Of a log that grew faster than it is looked at, as many times its size are put aside: the end of it."""
 """From which size on a log is put aside; with the one before it, it takes twice as much, and what comes meanwhile."""
+COPIED_BYTES = 1024 * 1024
+"""How much of a log is held in memory."""
 ROTATION_SECONDS = 60.0
 """How often a process that stays looks at the sizes."""
 LOG_SUFFIX = ".log"
@@ -54,8 +56,10 @@ def _copy_and_empty(log: Path, size: int) -> None:
             copy.chmod(os.fstat(descriptor).st_mode & 0o777)
             # an app may have made its log as long as it likes, with nothing in it
             file.seek(max(0, os.fstat(descriptor).st_size - KEPT_TIMES * size))
-            for _ in range(KEPT_TIMES):
-                target.write(file.read(size) or b"")
+            left = KEPT_TIMES * size
+            while chunk := file.read(min(left, COPIED_BYTES)):
+                target.write(chunk)
+                left -= len(chunk)
             target.flush()
             copy.replace(put_aside(log))
             file.truncate(0)

@@ -121,11 +121,12 @@ def path_of(location: Directive) -> tuple[str, str]:
 
 def port_of(listen: Directive) -> int | None:
     """The port of a ``listen``; ``None`` where it is a path, or says nothing."""
-    address = listen.arguments[0] if listen.arguments else "unix:"
-    found = re.fullmatch(r"(?:.*:)?([0-9]+)", address)
+    if not listen.arguments:
+        return None
+    found = re.fullmatch(r"(?:.*:)?([0-9]+)", listen.arguments[0])
     if found is not None:
         return int(found[1])
-    return None if "unix:" in address else HTTP_PORT
+    return None if "unix:" in listen.arguments[0] else HTTP_PORT
 
 
 def _carry_app(location: Directive, site: Site) -> None:
