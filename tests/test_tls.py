@@ -192,6 +192,8 @@ def test_a_certificate_that_ends_soon_is_told_once_whatever_comes_between(world:
     world.once()
     new = told() - before
     assert (new["certificate_refused"], new["certificate_expires"]) == (1, 1)
+    put(world, AUTHORITY.pair(NAME))
+    assert not world.once().failed
 
 
 def test_a_certificate_that_ends_soon_is_told(world: World) -> None:
