@@ -137,6 +137,22 @@ def test_only_commands_that_the_folder_names_are_ended(tmp_path: Path, mine: str
         assert end_abandoned(tmp_path) == (0, [])
 
 
+def test_a_process_whose_name_is_no_text_is_in_nobodys_way(tmp_path: Path, mine: str) -> None:
+    (tmp_path / mine).touch()
+    rename = "open('/proc/self/comm', 'wb').write(b'\\xff) Z ('); "
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{rename}{SLEEPER}"], stdout=subprocess.PIPE, start_new_session=True
+    ) as oddly_named:
+        try:
+            assert oddly_named.stdout is not None
+            oddly_named.stdout.readline()
+            with sleeping(mine) as ours:
+                assert end_abandoned(tmp_path) == (1, [])
+                assert (ours.poll(), oddly_named.poll()) == (-signal.SIGTERM, None)
+        finally:
+            oddly_named.kill()
+
+
 def test_what_hides_its_name_and_hears_nothing_is_ended_with_its_session(tmp_path: Path, mine: str) -> None:
     (tmp_path / mine).touch()
     with sleeping(mine, child=STUBBORN, env={}):

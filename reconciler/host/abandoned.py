@@ -17,6 +17,8 @@ from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from reconciler.host.process_table import all_processes, status_of
+
 VARIABLE = "RECONCILER_COMMAND"
 GRACE_SECONDS = 2.0
 """How long what is told to end has before it is killed, as when a command's own time is over."""
@@ -99,14 +101,18 @@ def _left_behind(names: Set[str], sessions: set[int], opened: ExitStack) -> dict
     sessions are added to ``sessions``, and stay in it. A command leads a session of its own: what is named in another
     one, such as that of a daemon, is ended by itself.
     """
-    named_ones = {process: _session(process) for process in _processes() if _is_named(process, names)}
-    sessions |= {session for session in named_ones.values() if session in named_ones} - {os.getsid(0)}
+    for process in all_processes():
+        status = status_of(process) if _is_named(process, names) else None
+        if status is not None and status.session == process:
+            sessions.add(process)
+    sessions -= {os.getsid(0)}
 
     def ours(process: int) -> bool:
-        return _runs(process) and (_session(process) in sessions or _is_named(process, names))
+        status = status_of(process)
+        return status is not None and status.runs and (status.session in sessions or _is_named(process, names))
 
     found = {}
-    for process in _processes():
+    for process in all_processes():
         if process != os.getpid() and ours(process):
             with suppress(ProcessLookupError):
                 handle = os.pidfd_open(process)
@@ -117,27 +123,9 @@ def _left_behind(names: Set[str], sessions: set[int], opened: ExitStack) -> dict
     return found
 
 
-def _session(process: int) -> int | None:
-    with suppress(OSError):
-        return os.getsid(process)
-    return None
-
-
 def _is_named(process: int, names: Set[str]) -> bool:
     """Whether a process has one of the names; those of other accounts cannot be read, but by root."""
     start, variables = f"{VARIABLE}=".encode(), []
     with suppress(OSError):
         variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
     return any(os.fsdecode(one.removeprefix(start)) in names for one in variables if one.startswith(start))
-
-
-def _runs(process: int) -> bool:
-    """Whether a process has not ended; one that nobody has asked about yet is not there for anything else."""
-    with suppress(OSError):
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZXx"
-    return False
-
-
-def _processes() -> list[int]:
-    with os.scandir("/proc") as entries:
-        return [int(entry.name) for entry in entries if entry.name.isdecimal()]

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reconciler.host.process_table import all_processes, status_of
 from reconciler.model.errors import HostError
 
 START_SECONDS = 5.0
@@ -196,13 +197,8 @@ def _account() -> tuple[str, str]:
 
 def _identity(pid: int) -> tuple[int, int, str] | None:
     """What a record of the process would say now; ``None`` for one that has ended, zombies included."""
-    try:
-        status = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    # the name of the program, in parentheses, may hold blanks and parentheses itself
-    fields = status[status.rindex(")") + 1 :].split()
-    return None if fields[0] in "ZXx" else (pid, int(fields[19]), boot_id())
+    status = status_of(pid)
+    return (pid, status.started, boot_id()) if status is not None and status.runs else None
 
 
 def boot_id() -> str:
@@ -212,13 +208,8 @@ def boot_id() -> str:
 
 def _session(leader: int) -> list[int]:
     """The processes of a session; as long as there is one, no new process gets the leader's pid."""
-    found = []
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit():
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
-                    found.append(int(process.name))
-    return found
+    statuses = ((process, status_of(process)) for process in all_processes())
+    return [process for process, status in statuses if status is not None and status.session == leader]
 
 
 def _open_if_runs(pid: int, program: Path) -> int | None:

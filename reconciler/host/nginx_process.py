@@ -7,7 +7,7 @@ import re
 import socket
 from pathlib import Path
 
-from reconciler.host.processes import parent_of
+from reconciler.host.process_table import all_processes, status_of
 
 ANSWER_SECONDS = 1.0
 ANSWER_BYTES = 4096
@@ -47,11 +47,8 @@ def _children(parent: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
     except OSError:
         # a kernel without that file
-        return [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit() and parent_of(int(entry.name)) == parent
-        ]
+        statuses = ((process, status_of(process)) for process in all_processes())
+        return [process for process, status in statuses if status is not None and status.parent == parent]
 
 
 def _is_leaving(process: int) -> bool:

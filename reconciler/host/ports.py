@@ -8,6 +8,7 @@ import ipaddress
 import socket
 from pathlib import Path
 
+from reconciler.host.process_table import all_processes
 from reconciler.model.errors import HostError
 
 LISTENING = "0A"
@@ -59,10 +60,11 @@ def holder_of(port: int) -> str | None:
     inodes = _listening_inodes(port)
     if not inodes:
         return None
-    for process in Path("/proc").iterdir():
-        if process.name.isdigit() and _holds(process, inodes):
+    for process in all_processes():
+        folder = Path(f"/proc/{process}")
+        if _holds(folder, inodes):
             with contextlib.suppress(OSError):
-                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+                return f"{(folder / 'comm').read_text('utf-8', 'replace').strip()} (pid {process})"
     return None
 
 

@@ -19,6 +19,7 @@ from typing import IO
 
 from reconciler.host import reporting
 from reconciler.host.interruption import CHECK_SECONDS, stop_if_interrupted
+from reconciler.host.process_table import tasks_of
 from reconciler.model.errors import CommandFailed, CommandTimedOut, HostError
 
 COMMAND_CHARACTERS = 500
@@ -205,25 +206,6 @@ def _limiting(limits: Limits, account: Account | None) -> tuple[str, ...]:
         lines.append(f"ulimit -p {most} || ulimit -u {most}")
     # one that cannot be set is stricter already
     return ("/bin/sh", "-c", "".join(f"{{ {line}; }} 2>/dev/null; " for line in lines) + 'exec "$@"', "sh")
-
-
-def parent_of(process: int) -> int | None:
-    """The process that started another one, or took it over; ``None`` when it is not there."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-    return None
-
-
-def tasks_of(account: int) -> int:
-    """How many processes and threads an account has now."""
-    tasks = 0
-    with os.scandir("/proc") as entries:
-        for entry in entries:
-            if entry.name.isdecimal():
-                # it may end while it is counted
-                with contextlib.suppress(OSError):
-                    tasks += 0 if entry.stat().st_uid != account else Path(entry.path, "task").stat().st_nlink - 2
-    return tasks
 
 
 def _collect(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from pathlib import Path
-
+from reconciler.host.process_table import status_of
 from reconciler.host.processes import Result, run
 from reconciler.model.errors import CommandFailed, HostError
 
@@ -73,9 +71,6 @@ class Unit:
 
 
 def _started(pid: int) -> int | None:
-    """When a process started, in clock ticks since the boot; ``None`` when it is gone."""
-    with suppress(OSError, ValueError):
-        status = Path(f"/proc/{pid}/stat").read_text()
-        fields = status[status.rindex(")") + 1 :].split()
-        return None if fields[0] in "ZXx" else int(fields[19])
-    return None
+    """When a process started, in clock ticks since the boot; ``None`` when it has ended."""
+    status = status_of(pid)
+    return status.started if status is not None and status.runs else None

@@ -18,7 +18,7 @@ from pathlib import Path
 from reconciler.host.daemons import Daemon, minimal_environment, refuse_unusable_root
 from reconciler.host.files import tail_of, write_whole
 from reconciler.host.layout import SOCKET_PATH_BYTES, Layout
-from reconciler.host.processes import parent_of
+from reconciler.host.process_table import status_of
 from reconciler.host.uwsgi_readiness import death_in, drain, refuse_dying_workers, wait_until_ready
 from reconciler.host.uwsgi_stats import (
     VASSAL_SUFFIX,
@@ -184,7 +184,8 @@ def _kill_child(process: int, parent: int) -> None:
     with suppress(OSError):
         handle = os.pidfd_open(process)
         try:
-            if parent_of(process) == parent:
+            status = status_of(process)
+            if status is not None and status.parent == parent:
                 signal.pidfd_send_signal(handle, signal.SIGKILL)
         finally:
             os.close(handle)
