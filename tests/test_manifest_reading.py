@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from statistics import median
 from typing import Any
 
 import pytest
@@ -581,18 +582,26 @@ def test_the_schema_writes_keys_values_and_defaults_as_a_user_does() -> None:
 COLD = """
 import sys, time
 files = {f"app{number}.yaml": sys.argv[1].replace("NAME", f"app{number}").encode() for number in range(1000)}
+
+def parsing():
+    started = time.process_time()
+    for text in files.values():
+        for event in yaml.parse(text, Loader=yaml.CSafeLoader):
+            pass
+    return time.process_time() - started
+
+started = time.process_time()
+import yaml
+imported_in = time.process_time() - started
+before = parsing()
 started = time.process_time()
 from reconciler.model.manifest_reading import read_manifests
 read = read_manifests(files)
 assert len(read.manifests) == 1000, read.problems[:3]
-read_in = time.process_time() - started
-import yaml
-started = time.process_time()
-for text in files.values():
-    for event in yaml.parse(text, Loader=yaml.CSafeLoader):
-        pass
-print(read_in, time.process_time() - started)
+read_in = imported_in + time.process_time() - started
+print(read_in, (before + parsing()) / 2)
 """
+"""The parser is timed before and after: a busy machine is not as fast in one second as in the next."""
 
 
 @pytest.mark.serial
@@ -601,12 +610,17 @@ def test_a_thousand_manifests_are_read_in_time() -> None:
     text = text.replace(', "*.example.com"', "").partition("  drift: report")[0]
     assert 1000 <= len(text) <= 1250
     command = [sys.executable, "-c", COLD, text]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
-    seconds, parsing = (float(word) for word in answer.split())
+    times, ratios = [], []
+    for _ in range(3):
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        seconds, parsing = (float(word) for word in answer.split())
+        times.append(seconds)
+        ratios.append(seconds / parsing)
     sys.stdout.write(
-        f"1,000 manifests: {seconds:.3f} s of processor time, imports included; {parsing:.3f} s parsing\n"
+        f"1,000 manifests: {median(times):.3f} s of processor time, imports included, of {times}; "
+        f"{median(ratios):.2f} times the bare parser, of {ratios}\n"
     )
-    assert seconds < max(READING_SECONDS, READING_SHARE * parsing)
+    assert median(times) < READING_SECONDS or median(ratios) < READING_SHARE
 
 
 @pytest.mark.serial
